@@ -1,0 +1,67 @@
+"""Delivery requests and their results (bounce(8), RFC 3463, RFC 3464)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pymta.model.address import Address
+from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Ret
+from pymta.model.queue import QueuedRecipient, QueueId
+
+
+class Outcome(Enum):
+    """The words of `status=` in the log. Agents answer SENT, DEFERRED or BOUNCED; EXPIRED is qmgr's."""
+
+    SENT = "sent"
+    DEFERRED = "deferred"
+    BOUNCED = "bounced"
+    EXPIRED = "expired"
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryRequest:
+    """Some recipients of one message for one transport and next hop."""
+
+    queue_id: QueueId
+    transport: str
+    nexthop: str
+    sender: Address
+    recipients: tuple[QueuedRecipient, ...]
+    size: int
+    arrival_time: float
+    client: Client = LOCAL_CLIENT
+    body: Body | None = None
+    smtputf8: bool = False
+    envid: str = ""
+    ret: Ret | None = None
+    verp: str = ""
+    is_notice: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class DeliveryResult:
+    """The outcome for one recipient; a request yields exactly one for each.
+
+    `relay` is what the log shows (`host[address]:port`, `local`, `none`); `reason` the text in the parentheses.
+    `remote_mta` and `diagnostic` feed a notice (RFC 3464 2.3.5, 2.3.6): the host's name, and its reply
+    (`smtp; 550 5.1.1 ...`). `action` overrides the Action field of a success report: `relayed`, `expanded`,
+    `delivered`; empty means what fits the outcome. `dsn_relayed` tells that the remote took over the duty to
+    report success. `connection_use` counts the messages over one connection, this one included.
+    `connect_seconds` and `transfer_seconds` are the last two of `delays=`. `host_unreachable` tells qmgr that
+    the next hop as a whole failed, not this message.
+    """
+
+    number: int
+    outcome: Outcome
+    status: str
+    reason: str
+    relay: str = "none"
+    remote_mta: str = ""
+    diagnostic: str = ""
+    action: str = ""
+    dsn_relayed: bool = False
+    connection_use: int = 1
+    connect_seconds: float = 0.0
+    transfer_seconds: float = 0.0
+    host_unreachable: bool = False

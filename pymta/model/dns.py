@@ -1,0 +1,37 @@
+"""DNS answers as values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+
+class Lookup(Enum):
+    """The three results of a lookup, with NO_DATA told apart from NOT_FOUND (NXDOMAIN)."""
+
+    FOUND = "found"
+    NO_DATA = "no data"
+    NOT_FOUND = "not found"
+    TRY_AGAIN = "try again"
+
+
+@dataclass(frozen=True, slots=True)
+class MX:
+    preference: int
+    host: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """Records of one type under one name. `secure` is the validated AD bit, only where it can be trusted.
+
+    `values` are addresses for A and AAAA, host names without trailing dot for PTR, CNAME and NS, joined
+    strings for TXT (bytes decoded as Latin-1); MX records are in `mx`. `reason` tells why there are none.
+    """
+
+    status: Lookup
+    values: tuple[str, ...] = ()
+    mx: tuple[MX, ...] = ()
+    ttl: float = 0.0
+    secure: bool = False
+    reason: str = ""

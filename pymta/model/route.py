@@ -1,0 +1,35 @@
+"""Where an address goes next: its class, transport and next hop (postfix ADDRESS_CLASS_README)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pymta.model.address import Address
+
+
+class AddressClass(Enum):
+    LOCAL = "local"
+    VIRTUAL_ALIAS = "virtual_alias"
+    VIRTUAL_MAILBOX = "virtual_mailbox"
+    RELAY = "relay"
+    DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """The answer of `resolve`: hand `recipient` to `transport` with `nexthop`.
+
+    `recipient` is the address as the agent gets it. `nexthop` is a domain, `[host]`, `host:port`,
+    `unix:PATH` or, for the error transport, the reason text. `transport` names a master.cf service.
+    """
+
+    transport: str
+    nexthop: str
+    recipient: Address
+    address_class: AddressClass
+
+    @property
+    def is_ours(self) -> bool:
+        """Whether we are a final or backup destination: everything but the default class."""
+        return self.address_class is not AddressClass.DEFAULT

@@ -1,0 +1,229 @@
+"""The seams between services: what each may ask of another, and nothing else."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from typing import Protocol, runtime_checkable
+
+from pymta.model.access import AccessContext, Effect, Verdict
+from pymta.model.address import Address
+from pymta.model.delivery import DeliveryRequest, DeliveryResult
+from pymta.model.dns import Answer
+from pymta.model.envelope import Client, Envelope, Origin
+from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId
+from pymta.model.reply import Reply
+from pymta.model.route import Route
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Seconds since the epoch; may jump."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that only grow; for timeouts and durations."""
+        ...
+
+
+class Log(Protocol):
+    """One service's log: each call is one line, in Postfix's wording, without time, host or tag."""
+
+    def debug(self, line: str) -> None: ...
+    def info(self, line: str) -> None: ...
+    def warning(self, line: str) -> None: ...
+    def error(self, line: str) -> None: ...
+
+
+@runtime_checkable
+class Table(Protocol):
+    """A lookup table (`hash:/etc/aliases`). `name` is its `type:source` spelling."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def lookup(self, key: str) -> str | None:
+        """The value for `key`, None where there is none; raises TableError where that cannot be known."""
+        ...
+
+
+class Resolver(Protocol):
+    async def query(self, name: str, rdtype: str) -> Answer:
+        """Records of type A, AAAA, MX, PTR, TXT, CNAME, NS, SRV or TLSA. Never raises for what DNS says or not.
+
+        For PTR, `name` is an IP address.
+        """
+        ...
+
+
+class AddressResolver(Protocol):
+    """rewrite's two questions; both raise ResolveError where the answer cannot be known now."""
+
+    async def rewrite(self, address: Address) -> Address:
+        """Complete an address: `$myorigin`, `$mydomain`, source routes, percent hack (trivial-rewrite(8))."""
+        ...
+
+    async def resolve(self, recipient: Address, sender: Address) -> Route: ...
+
+
+class RecipientDirectory(Protocol):
+    """Who exists here. Raises TableError where that cannot be known."""
+
+    async def check_recipient(self, recipient: Address) -> Reply | None:
+        """None where `recipient` exists or is not ours to know; else the refusal (`550 5.1.1 ... User unknown`)."""
+        ...
+
+    async def check_sender(self, sender: Address) -> Reply | None:
+        """The same for `reject_unlisted_sender`."""
+        ...
+
+
+class AccessPolicy(Protocol):
+    """The restriction engine, one per smtpd service. Never raises: what it cannot know is a 4xx verdict."""
+
+    async def decide(self, context: AccessContext) -> Verdict: ...
+
+
+class Restriction(Protocol):
+    """One rule of a restriction list; an app may pass its own to `MTA`. `name` is its spelling in lists."""
+
+    @property
+    def name(self) -> str: ...
+
+    async def check(self, context: AccessContext) -> Verdict | None:
+        """A verdict ends the list; None (DUNNO) asks the next restriction."""
+        ...
+
+
+class Content(Protocol):
+    """A message's header and body: every line ends in CRLF, no dot-stuffing, no bare LF."""
+
+    @property
+    def size(self) -> int: ...
+
+    @property
+    def data(self) -> bytes | None:
+        """The whole content where it is small and at hand, else None: then read `chunks`."""
+        ...
+
+    def chunks(self, limit: int = 65536) -> AsyncIterator[bytes]:
+        """The content in pieces of at most `limit` bytes; a file is read off the event loop."""
+        ...
+
+
+class Draft(Protocol):
+    """A message on its way in. Exactly one of `commit` and `abort` ends it; `abort` twice is harmless."""
+
+    @property
+    def queue_id(self) -> QueueId: ...
+
+    def write(self, data: bytes) -> None:
+        """Add content, lines ended by CRLF. Never raises and never blocks on the network; failures show at commit."""
+        ...
+
+    async def commit(self, effects: Sequence[Effect] = ()) -> Reply:
+        """Finish and make durable. `250 2.0.0 Ok: queued as ID` only after the sync; else the refusal."""
+        ...
+
+    async def abort(self) -> None:
+        """Forget the message; nothing of it stays."""
+        ...
+
+
+class Intake(Protocol):
+    """The one door into the queue (cleanup)."""
+
+    def new_queue_id(self) -> QueueId: ...
+
+    async def begin(self, envelope: Envelope, client: Client, origin: Origin, queue_id: QueueId | None = None) -> Draft:
+        """Open a draft. `queue_id` is one from `new_queue_id` that the log already named."""
+        ...
+
+
+class Spool(Protocol):
+    """Durable storage of the queue: what is on disk and nothing about when. One writer.
+
+    Every method that changes something returns after the change is synced; calls that are under way together
+    share one sync. Raises SpoolError.
+    """
+
+    async def open(self) -> None: ...
+    async def close(self) -> None: ...
+
+    def new_content(self, queue_id: QueueId) -> ContentWriter: ...
+
+    async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
+        """Store a message whole or not at all."""
+        ...
+
+    async def update(self, update: EntryUpdate) -> None: ...
+
+    async def remove(self, queue_id: QueueId) -> bool:
+        """Forget a message; False where there is none."""
+        ...
+
+    async def load(self, queue_id: QueueId) -> QueueEntry | None: ...
+
+    def content(self, entry: QueueEntry) -> Content: ...
+
+    async def due(self, now: float, limit: int, after: tuple[float, QueueId] = (0.0, "")) -> list[QueueEntry]:
+        """Incoming and deferred entries whose `next_attempt` has come, oldest `(next_attempt, queue_id)` first."""
+        ...
+
+    async def next_due(self) -> float | None:
+        """The smallest `next_attempt` of incoming and deferred entries."""
+        ...
+
+    def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
+        """Entries in queue-id order, in batches from disk; never all in memory."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Messages per queue name."""
+        ...
+
+
+class ContentWriter(Protocol):
+    """Content on its way to the spool: small in memory, large in a file. Failures show at `Spool.add`."""
+
+    @property
+    def size(self) -> int: ...
+
+    def write(self, data: bytes) -> None: ...
+
+    async def discard(self) -> None: ...
+
+
+class Queue(Protocol):
+    """qmgr's side of intake."""
+
+    def new_queue_id(self) -> QueueId: ...
+
+    def new_content(self, queue_id: QueueId) -> ContentWriter: ...
+
+    async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> None:
+        """Make durable, then schedule. Raises SpoolError; then nothing of the message stays."""
+        ...
+
+
+class DeliveryAgent(Protocol):
+    """A transport's worker: smtp, local, pipe, or an app's own Python function."""
+
+    async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
+        """Exactly one result per recipient. An exception defers all of them."""
+        ...
+
+
+class Notifier(Protocol):
+    """bounce: composes notices and hands them to Intake. Returns once they are durable, or raises SpoolError."""
+
+    async def failed(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
+        """Non-delivery, to the sender (or postmaster: double bounce), for BOUNCED and EXPIRED recipients."""
+        ...
+
+    async def delayed(self, entry: QueueEntry, content: Content) -> None:
+        """Delay warning for the recipients of `entry` that wait."""
+        ...
+
+    async def succeeded(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
+        """Success report for recipients with NOTIFY=SUCCESS."""
+        ...

@@ -1,0 +1,1 @@
+"""asyncio glue: loop, log, clock, threads, sockets, processes."""

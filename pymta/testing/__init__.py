@@ -1,0 +1,6 @@
+"""Fakes for tests of programs that embed pymta, and for our own."""
+
+from pymta.testing.clock import ManualClock
+from pymta.testing.log import RecordingLog
+
+__all__ = ["ManualClock", "RecordingLog"]

@@ -1,0 +1,35 @@
+#!/bin/sh
+# Unpack the real peers that the integration tests and the benchmarks talk to from Debian's packages into .peers.
+# Nothing is installed, started or configured outside this folder. Needs apt-get and dpkg-deb; without them, or without
+# the packages, the tests that need a peer say so (and fail only where CI is set).
+set -u
+cd "$(dirname "$0")/.." || exit 1
+packages="postfix swaks inetutils-telnet bsd-mailx msmtp libicu72 libdb5.3 libnsl2 libtirpc3 libsasl2-2 liblockfile1 libbsd0 libmd0 libgsasl18 libsecret-1-0 libidn12 libgssglue1 libntlm0 perl-base"
+stamp=.peers/.unpacked
+wanted="$packages v1"
+[ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
+if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
+    echo "peers: no apt-get/dpkg-deb here; tests with real peers will be skipped" >&2
+    exit 0
+fi
+mkdir -p .peers/deb .peers/root
+failed=
+for package in $packages; do
+    if ! (cd .peers/deb && apt-get download -qq "$package" >/dev/null 2>&1); then
+        if [ "$(id -u)" = 0 ] && [ -z "${updated:-}" ]; then
+            apt-get update -qq >/dev/null 2>&1
+            updated=yes
+            (cd .peers/deb && apt-get download -qq "$package" >/dev/null 2>&1) && continue
+        fi
+        failed="$failed $package"
+    fi
+done
+for deb in .peers/deb/*.deb; do
+    [ -f "$deb" ] && dpkg-deb -x "$deb" .peers/root
+done
+if [ -n "$failed" ]; then
+    echo "peers: could not fetch:$failed (try 'apt-get update'); tests that need them will say so" >&2
+else
+    echo "$wanted" >"$stamp"
+fi
+exit 0
