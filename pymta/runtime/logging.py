@@ -1,0 +1,287 @@
+"""The mail log: Postfix's line format to a file, standard output or syslog (postlogd(8)).
+
+Lines of one turn of the event loop are written together; nothing here waits for a slow reader. Where lines must
+be dropped, the next line that gets through says how many.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import queue
+import re
+import socket
+import stat
+import threading
+import time
+from dataclasses import dataclass
+from enum import IntEnum
+from pathlib import Path
+from typing import Protocol
+
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
+_REOPEN_CHECK_SECONDS = 5.0
+_PIPE_BACKLOG = 1000
+
+
+class Severity(IntEnum):
+    """syslog(3) severities."""
+
+    ERROR = 3
+    WARNING = 4
+    INFO = 6
+    DEBUG = 7
+
+
+_PREFIX = {Severity.ERROR: "error: ", Severity.WARNING: "warning: ", Severity.INFO: "", Severity.DEBUG: ""}
+_MAIL_FACILITY = 2 << 3
+
+
+@dataclass(frozen=True, slots=True)
+class LogLine:
+    """One line before it has a time: `tag` is `postfix/smtpd[123]`, `text` carries its `warning: ` prefix."""
+
+    severity: Severity
+    tag: str
+    text: str
+
+
+class Sink(Protocol):
+    """Where lines go. `write` returns how many of them it had to drop; it does not raise."""
+
+    def write(self, lines: list[LogLine]) -> int: ...
+    def reopen(self) -> None: ...
+    def close(self) -> None: ...
+
+
+class _Stamp:
+    """`Nov 21 12:00:00 host `, formatted once a second."""
+
+    def __init__(self, hostname: str) -> None:
+        self._hostname = hostname
+        self._second = -1
+        self._text = ""
+
+    def text(self) -> str:
+        second = int(time.time())
+        if second != self._second:
+            self._second = second
+            # The day is padded with a blank, as syslog does and log tools expect.
+            local = time.localtime(second)
+            self._text = f"{time.strftime('%b', local)} {local.tm_mday:2d} {time.strftime('%H:%M:%S', local)} "
+            self._text += f"{self._hostname} "
+        return self._text
+
+    def format(self, lines: list[LogLine]) -> bytes:
+        stamp = self.text()
+        return "".join(f"{stamp}{line.tag}: {line.text}\n" for line in lines).encode("utf-8", "replace")
+
+
+class FileSink:
+    """Appends to a file, and finds a renamed or removed one within seconds, so that logrotate needs no signal."""
+
+    def __init__(self, path: Path, hostname: str, mode: int = 0o600) -> None:
+        self._path = path
+        self._mode = mode
+        self._stamp = _Stamp(hostname)
+        self._checked = time.monotonic()
+        self._descriptor = self._open()
+
+    def _open(self) -> int:
+        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, self._mode)
+
+    def write(self, lines: list[LogLine]) -> int:
+        if time.monotonic() - self._checked > _REOPEN_CHECK_SECONDS:
+            self._follow_rename()
+        try:
+            os.write(self._descriptor, self._stamp.format(lines))
+        except OSError:
+            return len(lines)
+        return 0
+
+    def _follow_rename(self) -> None:
+        self._checked = time.monotonic()
+        with contextlib.suppress(OSError):
+            here = os.fstat(self._descriptor)
+            try:
+                there = self._path.stat()
+            except FileNotFoundError:
+                self.reopen()
+            else:
+                if (here.st_ino, here.st_dev) != (there.st_ino, there.st_dev):
+                    self.reopen()
+
+    def reopen(self) -> None:
+        with contextlib.suppress(OSError):
+            descriptor = self._open()
+            os.close(self._descriptor)
+            self._descriptor = descriptor
+
+    def close(self) -> None:
+        os.close(self._descriptor)
+
+
+class StreamSink:
+    """Standard output. A pipe or socket is fed by a thread, since its reader may stall."""
+
+    def __init__(self, descriptor: int, hostname: str) -> None:
+        self._descriptor = descriptor
+        self._stamp = _Stamp(hostname)
+        self._thread: threading.Thread | None = None
+        mode = os.fstat(descriptor).st_mode
+        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+            self._backlog: queue.Queue[tuple[bytes, int] | None] = queue.Queue(_PIPE_BACKLOG)
+            self._thread = threading.Thread(target=self._feed, name="log", daemon=True)
+            self._thread.start()
+
+    def write(self, lines: list[LogLine]) -> int:
+        data = self._stamp.format(lines)
+        if self._thread is None:
+            return 0 if _write_all(self._descriptor, data) else len(lines)
+        try:
+            self._backlog.put_nowait((data, len(lines)))
+        except queue.Full:
+            return len(lines)
+        return 0
+
+    def _feed(self) -> None:
+        while (item := self._backlog.get()) is not None:
+            _write_all(self._descriptor, item[0])
+
+    def reopen(self) -> None:
+        return
+
+    def close(self) -> None:
+        if self._thread is not None:
+            with contextlib.suppress(queue.Full):
+                self._backlog.put_nowait(None)
+            self._thread.join(timeout=1.0)
+
+
+def _write_all(descriptor: int, data: bytes) -> bool:
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError:
+        return False
+    return True
+
+
+class SyslogSink:
+    """The system's syslog socket, facility mail; reconnects when syslogd was restarted."""
+
+    def __init__(self, path: str = "/dev/log") -> None:
+        self._path = path
+        self._socket: socket.socket | None = None
+
+    def _connected(self) -> socket.socket:
+        if self._socket is None:
+            self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
+            self._socket.connect(self._path)
+        return self._socket
+
+    def write(self, lines: list[LogLine]) -> int:
+        stamp = time.strftime("%b %e %H:%M:%S")
+        return sum(not self._send(stamp, line) for line in lines)
+
+    def _send(self, stamp: str, line: LogLine) -> bool:
+        data = f"<{_MAIL_FACILITY | line.severity}>{stamp} {line.tag}: {line.text}".encode("utf-8", "replace")
+        for _ in range(2):
+            try:
+                self._connected().send(data)
+                return True
+            except BlockingIOError:
+                return False
+            except OSError:
+                self.reopen()
+        return False
+
+    def reopen(self) -> None:
+        if self._socket is not None:
+            self._socket.close()
+            self._socket = None
+
+    def close(self) -> None:
+        self.reopen()
+
+
+class MailLog:
+    """Collects the lines of all services and hands them to the sink once per turn of the loop.
+
+    Safe to use from any thread; outside a running loop each line is written at once.
+    """
+
+    def __init__(self, sink: Sink) -> None:
+        self._sink = sink
+        self._pending: list[LogLine] = []
+        self._dropped = 0
+        self._lock = threading.Lock()
+
+    def service(self, name: str, *, debug: bool = False) -> ServiceLog:
+        """The log of one service; `name` is `syslog_name/service`, such as `postfix/smtpd`."""
+        return ServiceLog(self, f"{name}[{os.getpid()}]", debug)
+
+    def add(self, line: LogLine) -> None:
+        self._pending.append(line)
+        if len(self._pending) > 1:
+            return
+        try:
+            asyncio.get_running_loop().call_soon(self.flush)
+        except RuntimeError:
+            self.flush()
+
+    def flush(self) -> None:
+        with self._lock:
+            lines, self._pending = self._pending, []
+            if not lines:
+                return
+            if self._dropped:
+                lines.insert(0, LogLine(Severity.WARNING, lines[0].tag, f"warning: {self._dropped} log lines lost"))
+            lost = self._sink.write(lines)
+            # The line that tells of lost ones is not a loss itself.
+            self._dropped = self._dropped + lost - bool(self._dropped) if lost else 0
+
+    def reopen(self) -> None:
+        self.flush()
+        self._sink.reopen()
+
+    def close(self) -> None:
+        self.flush()
+        self._sink.close()
+
+
+class ServiceLog:
+    """`ports.Log` for one service."""
+
+    def __init__(self, log: MailLog, tag: str, debug: bool) -> None:
+        self._log = log
+        self._tag = tag
+        self._debug = debug
+
+    def _add(self, severity: Severity, line: str) -> None:
+        if not line.isprintable():
+            line = _UNPRINTABLE.sub("?", line)
+        self._log.add(LogLine(severity, self._tag, _PREFIX[severity] + line))
+
+    def debug(self, line: str) -> None:
+        if self._debug:
+            self._add(Severity.DEBUG, line)
+
+    def info(self, line: str) -> None:
+        self._add(Severity.INFO, line)
+
+    def warning(self, line: str) -> None:
+        self._add(Severity.WARNING, line)
+
+    def error(self, line: str) -> None:
+        self._add(Severity.ERROR, line)
+
+
+def open_sink(maillog_file: str, hostname: str) -> Sink:
+    """The sink that `maillog_file` names: empty is syslog, `/dev/stdout` standard output, else a file."""
+    if not maillog_file:
+        return SyslogSink()
+    if maillog_file == "/dev/stdout":
+        return StreamSink(1, hostname)
+    return FileSink(Path(maillog_file), hostname)
