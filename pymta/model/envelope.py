@@ -91,7 +91,10 @@ class Recipient:
 
 @dataclass(frozen=True, slots=True)
 class Envelope:
-    """What MAIL and RCPT said. `envid` is byte for byte as it came; `size` is the client's SIZE= or None."""
+    """What MAIL and RCPT said. `envid` is byte for byte as it came; `size` is the client's SIZE= or None.
+
+    `full_name` is the sender's name for a From header that is missing (`sendmail -F`), empty over SMTP.
+    """
 
     sender: Address
     recipients: tuple[Recipient, ...] = ()
@@ -101,3 +104,4 @@ class Envelope:
     ret: Ret | None = None
     size: int | None = None
     verp: str = ""
+    full_name: str = ""

@@ -1,0 +1,1 @@
+"""Mail from programs on this host: the submission socket and the maildrop directory (pickup(8), postdrop(1))."""

@@ -1,0 +1,14 @@
+"""What pickup reads of main.cf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PickupSettings:
+    """Parameters of pickup(8), sendmail(1) and postdrop(1) as the running program uses them."""
+
+    authorized_submit_users: str
+    message_size_limit: int
+    mail_owner: str
