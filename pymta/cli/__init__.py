@@ -1,0 +1,1 @@
+"""Commands: pymta's own and Postfix's spellings of them."""
