@@ -26,7 +26,8 @@ class Answer:
     """Records of one type under one name. `secure` is the validated AD bit, only where it can be trusted.
 
     `values` are addresses for A and AAAA, host names without trailing dot for PTR, CNAME and NS, joined
-    strings for TXT (bytes decoded as Latin-1); MX records are in `mx`. `reason` tells why there are none.
+    strings for TXT (bytes decoded as Latin-1), presentation form for SRV and TLSA; MX records are in `mx`, a
+    null MX (RFC 7505) as `MX(0, "")`. `reason` tells why there are none, in Postfix's words.
     """
 
     status: Lookup

@@ -2,5 +2,6 @@
 
 from pymta.testing.clock import ManualClock
 from pymta.testing.log import RecordingLog
+from pymta.testing.resolver import FakeResolver
 
-__all__ = ["ManualClock", "RecordingLog"]
+__all__ = ["FakeResolver", "ManualClock", "RecordingLog"]

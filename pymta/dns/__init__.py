@@ -1,0 +1,1 @@
+"""DNS: answers as values, cached and coalesced; only `resolver` knows the library."""
