@@ -70,7 +70,7 @@ def test_a_file_swapped_for_a_link_after_the_scan_is_not_followed(directory: Pat
     (dropped,), _ = scan(directory, 10)
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(OSError, match=""):
+    with pytest.raises(OSError):
         read_drop(dropped, 1000)
 
 

@@ -1,4 +1,4 @@
-"""Local text into spool content: every line ended by CRLF (postdrop(1), cleanup(8))."""
+"""Local text into spool content, every line ended by CRLF, and back (postdrop(1), postcat(1))."""
 
 from __future__ import annotations
 
@@ -24,6 +24,18 @@ async def to_crlf(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
         yield held + b"\r\n"
     elif last and not last.endswith(b"\n"):
         yield b"\r\n"
+
+
+async def from_crlf(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """Content with each CRLF as a single LF; other CRs stay."""
+    held = b""
+    async for chunk in chunks:
+        chunk = held + chunk
+        held = b"\r" if chunk.endswith(b"\r") else b""
+        if text := chunk[: len(chunk) - len(held)].replace(b"\r\n", b"\n"):
+            yield text
+    if held:
+        yield held
 
 
 async def split_header(chunks: AsyncIterable[bytes]) -> tuple[bytes, AsyncIterator[bytes]]:

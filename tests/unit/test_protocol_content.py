@@ -1,12 +1,12 @@
 """Local text becomes spool content whatever its line ends and however it is cut."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.pickup.content import split_header, to_crlf
+from pymta.protocol.content import from_crlf, split_header, to_crlf
 from pymta.runtime.loop import run
 
 
@@ -15,9 +15,9 @@ async def _feed(chunks: list[bytes]) -> AsyncIterator[bytes]:
         yield chunk
 
 
-def _converted(chunks: list[bytes]) -> bytes:
+def _converted(chunks: list[bytes], convert: Callable[[AsyncIterator[bytes]], AsyncIterator[bytes]] = to_crlf) -> bytes:
     async def collect() -> bytes:
-        return b"".join([piece async for piece in to_crlf(_feed(chunks))])
+        return b"".join([piece async for piece in convert(_feed(chunks))])
 
     return run(collect(), "asyncio")
 
@@ -44,6 +44,12 @@ def test_lines_end_in_crlf(text: bytes, content: bytes) -> None:
 @given(st.lists(st.binary(max_size=6).map(lambda b: b.translate(b"\r\nab" * 64)), max_size=8))
 def test_chunk_borders_do_not_matter(chunks: list[bytes]) -> None:
     assert _converted(chunks) == _converted([b"".join(chunks)])
+
+
+@settings(max_examples=100, deadline=None)
+@given(st.lists(st.binary(max_size=6).map(lambda b: b.translate(b"\r\nab" * 64)), max_size=8))
+def test_back_to_lines_wherever_chunks_end(chunks: list[bytes]) -> None:
+    assert _converted(chunks, from_crlf) == b"".join(chunks).replace(b"\r\n", b"\n")
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,281 @@
+"""`sendmail`: Sendmail's command line onto our queue, as sendmail(1) of Postfix reads it.
+
+While the program runs, the message goes through its control socket; else it waits in the maildrop directory. Exit
+statuses are those of sysexits.h.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import IO
+
+from pymta.cli.client import CommandFailed, DaemonDown, run
+from pymta.cli.places import SpoolPlaces, config_directory
+from pymta.pickup.drop import write_drop
+from pymta.pickup.submission import Submission
+
+_MEMORY = 1 << 20
+
+# Options with and without a value; both sets hold letters that sendmail(1) accepts and ignores.
+_WITH_VALUE = frozenset("ABCFLNORVXbdfhopr")
+_WITHOUT_VALUE = frozenset("GIUimntv")
+_NOTIFY_WORDS = frozenset({"never", "success", "failure", "delay"})
+
+
+class UsageError(Exception):
+    """The command line makes no sense; the text is for the user."""
+
+
+@dataclass(frozen=True, slots=True)
+class Invocation:
+    """What one command line asks for. `mode` is the letter of `-b`: m (send), p (list), i (aliases), s (SMTP) ..."""
+
+    mode: str = "m"
+    config: str | None = None
+    submission: Submission = field(default_factory=Submission)
+    dot_ends: bool = True
+    flush_id: str = ""
+    flush_site: str = ""
+    warnings: tuple[str, ...] = ()
+
+
+def parse_arguments(arguments: Sequence[str]) -> Invocation:
+    """Read Sendmail's options, which getopt(3) cannot: `-oi`, `-fuser`, `-f user`, `-q` alone, `-qIid`."""
+    invocation = Invocation()
+    words = list(arguments)
+    recipients = []
+    while words:
+        word = words.pop(0)
+        if word == "--":
+            recipients += words
+            break
+        if word.startswith("-") and word != "-":
+            invocation = _option_word(invocation, word[1:], words)
+        else:
+            recipients.append(word)
+    submission = replace(invocation.submission, recipients=tuple(recipients))
+    return replace(invocation, submission=submission)
+
+
+def _option_word(invocation: Invocation, letters: str, rest: list[str]) -> Invocation:
+    """One word of options: letters without values may be joined, the first with one takes what is left."""
+    while letters:
+        letter, letters = letters[0], letters[1:]
+        if letter == "q":
+            return _queue_option(invocation, letters)
+        if letter in _WITHOUT_VALUE:
+            invocation = _flag(invocation, letter)
+        elif letter in _WITH_VALUE:
+            if not letters and not rest:
+                raise UsageError(f"option requires an argument -- '{letter}'")
+            return _valued(invocation, letter, letters or rest.pop(0))
+        else:
+            raise UsageError(f"invalid option -- '{letter}'")
+    return invocation
+
+
+def _queue_option(invocation: Invocation, value: str) -> Invocation:
+    if not value:
+        return replace(invocation, mode="q")
+    if value[0] == "I" and len(value) > 1:
+        return replace(invocation, flush_id=value[1:], mode="q")
+    if value[0] == "R" and len(value) > 1:
+        return replace(invocation, flush_site=value[1:], mode="q")
+    if value[0].isdigit():
+        return invocation  # `-q30m`: the running program has its own schedule
+    raise UsageError(f"-q{value}: -q must be followed by I, R or a time")
+
+
+def _flag(invocation: Invocation, letter: str) -> Invocation:
+    if letter == "t":
+        return replace(invocation, submission=replace(invocation.submission, extract=True))
+    if letter == "i":
+        return replace(invocation, dot_ends=False)
+    if letter == "I":
+        return replace(invocation, mode="i")
+    if letter == "v":
+        return _warned(invocation, "-v: no delivery report is sent; the mail log has each delivery")
+    if letter == "G":
+        return _warned(invocation, "-G: the message is taken as one of this host's users")
+    return invocation
+
+
+def _valued(invocation: Invocation, letter: str, value: str) -> Invocation:
+    submission = invocation.submission
+    if letter == "b":
+        return _mode(invocation, value)
+    if letter == "C":
+        return replace(invocation, config=_config_path(value))
+    if letter in "fr":
+        return replace(invocation, submission=replace(submission, sender=value))
+    if letter == "F":
+        return replace(invocation, submission=replace(submission, full_name=value))
+    if letter == "B":
+        return _body(invocation, value)
+    if letter == "N":
+        return _notify(invocation, value)
+    if letter == "R":
+        return _ret(invocation, value)
+    if letter == "V":
+        return replace(invocation, submission=replace(submission, envid=value))
+    if letter == "X" and value.startswith("V"):
+        return replace(invocation, submission=replace(submission, verp=value[1:] or "+="))
+    if letter == "o":
+        return _o_option(invocation, value)
+    return invocation
+
+
+def _config_path(value: str) -> str:
+    # Sendmail's -C names sendmail.cf; a file means its folder.
+    return str(Path(value).parent) if value.endswith(".cf") else value
+
+
+def _mode(invocation: Invocation, value: str) -> Invocation:
+    if value not in ("d", "i", "l", "m", "p", "s", "v", "D", "h", "H"):
+        raise UsageError(f"unsupported: -b{value}")
+    return invocation if value in "hH" else replace(invocation, mode=value)
+
+
+def _body(invocation: Invocation, value: str) -> Invocation:
+    if value.upper() not in ("7BIT", "8BITMIME"):
+        return _warned(invocation, f"unknown option: -B {value} -- ignored")
+    return replace(invocation, submission=replace(invocation.submission, body=value.upper()))
+
+
+def _notify(invocation: Invocation, value: str) -> Invocation:
+    words = {word.strip().lower() for word in value.split(",")}
+    if not words <= _NOTIFY_WORDS or ("never" in words and len(words) > 1):
+        return _warned(invocation, "bad -N option value -- ignored")
+    return replace(invocation, submission=replace(invocation.submission, notify=",".join(sorted(words))))
+
+
+def _ret(invocation: Invocation, value: str) -> Invocation:
+    if value.lower() not in ("full", "hdrs"):
+        return _warned(invocation, "bad -R option value -- ignored")
+    return replace(invocation, submission=replace(invocation.submission, ret=value.lower()))
+
+
+def _o_option(invocation: Invocation, value: str) -> Invocation:
+    """`-oi`; every other `-o` is Sendmail's and means nothing here (sendmail(1))."""
+    return replace(invocation, dot_ends=False) if value[0] == "i" else invocation
+
+
+def _warned(invocation: Invocation, text: str) -> Invocation:
+    return replace(invocation, warnings=(*invocation.warnings, text))
+
+
+def read_message(stream: IO[bytes], *, dot_ends: bool) -> IO[bytes]:
+    """Standard input up to its end or, unless `-i` was given, up to a line that is a single dot.
+
+    Large input goes to an unnamed temporary file.
+    """
+    message = tempfile.SpooledTemporaryFile(_MEMORY)  # noqa: SIM115 - handed to the caller
+    if dot_ends:
+        at_line_start = True
+        while line := stream.readline(65536):
+            if at_line_start and line in (b".\n", b".\r\n", b"."):
+                break
+            message.write(line)
+            at_line_start = line.endswith(b"\n")
+    else:
+        while chunk := stream.read(65536):
+            message.write(chunk)
+    return message  # type: ignore[return-value]
+
+
+def _chunks(message: IO[bytes]) -> Iterator[bytes]:
+    message.seek(0)
+    while chunk := message.read(65536):
+        yield chunk
+
+
+def places(config: str | None) -> SpoolPlaces:
+    """The running program's places, by `queue_directory` of main.cf."""
+    from pymta.config import Config
+
+    return SpoolPlaces.below(Config.load(config_directory(config)).text("queue_directory"))
+
+
+def _send(invocation: Invocation) -> int:
+    submission = replace(invocation.submission, full_name=invocation.submission.full_name or os.environ.get("NAME", ""))
+    if not submission.recipients and not submission.extract:
+        return _fail(os.EX_USAGE, "Recipient addresses must be specified on the command line or via the -t option")
+    where = places(invocation.config)
+    with read_message(sys.stdin.buffer, dot_ends=invocation.dot_ends) as message:
+        try:
+            run(where.control_socket, "submit", submission.to_record(), _chunks(message))
+        except CommandFailed as refused:
+            if not refused.temporary:
+                return _fail(os.EX_DATAERR if "too big" in str(refused) else os.EX_UNAVAILABLE, str(refused))
+            return _drop(where, submission, message, str(refused))
+        except DaemonDown as down:
+            return _drop(where, submission, message, str(down))
+    return os.EX_OK
+
+
+def _drop(where: SpoolPlaces, submission: Submission, message: IO[bytes], reason: str) -> int:
+    try:
+        write_drop(where.maildrop, submission, _chunks(message))
+    except OSError as error:
+        return _fail(os.EX_TEMPFAIL, f"{reason}; {where.maildrop}: {error.strerror}; the message is not queued")
+    sys.stderr.write("sendmail: warning: the mail system is down; the message waits for it\n")
+    return os.EX_OK
+
+
+def _fail(status: int, text: str) -> int:
+    sys.stderr.write(f"sendmail: fatal: {text}\n")
+    return status
+
+
+def _flush(invocation: Invocation) -> int:
+    from pymta.cli.queue import flush
+
+    return flush(places(invocation.config), "sendmail", queue_id=invocation.flush_id, site=invocation.flush_site)
+
+
+def _other_mode(invocation: Invocation) -> int:
+    config = ["-c", invocation.config] if invocation.config else []
+    if invocation.mode == "p":
+        from pymta.cli.queue import postqueue_main
+
+        return postqueue_main([*config, "-p"])
+    if invocation.mode == "i":
+        from pymta.cli.tables import newaliases_main
+
+        return newaliases_main(config)
+    if invocation.mode == "s":
+        from pymta.cli.stdio_smtp import serve
+
+        return serve(invocation.config)
+    if invocation.mode in "dlD":
+        from pymta.cli.main import main as pymta_main
+
+        return pymta_main([*config, "start"])
+    return _fail(os.EX_USAGE, "-bv is not supported: use `pymta-queue` or the log to follow a message")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Entry of the `sendmail` command; `mailq` and `newaliases` are its other names (sendmail(1))."""
+    try:
+        invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
+    except UsageError as error:
+        return _fail(os.EX_USAGE, str(error))
+    for warning in invocation.warnings:
+        sys.stderr.write(f"sendmail: warning: {warning}\n")
+    name = Path(sys.argv[0]).name if arguments is None else "sendmail"
+    invocation = replace(invocation, mode={"mailq": "p", "newaliases": "i"}.get(name, invocation.mode))
+    from pymta.errors import PymtaError
+
+    try:
+        if invocation.mode == "q":
+            return _flush(invocation)
+        return _send(invocation) if invocation.mode == "m" else _other_mode(invocation)
+    except PymtaError as error:
+        return _fail(os.EX_CONFIG, str(error))
+    except KeyboardInterrupt:
+        return os.EX_TEMPFAIL
