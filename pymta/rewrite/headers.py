@@ -1,0 +1,102 @@
+"""Rewriting the addresses of a header and nothing else in it (cleanup(8))."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable, Iterator
+from itertools import pairwise
+
+from pymta.model.address import Address, quote_local_part
+from pymta.rewrite.parse import has_route, parse, to_address
+from pymta.rewrite.tokens import DEFAULT_TOKEN_LIMIT, Kind, Token
+
+AddressFunction = Callable[[Address], Awaitable[Address]]
+
+# Comments and phrases beside one address are dropped beyond this, for readers with fixed buffers (CERT CA-2003-07).
+_MAX_COMMENTS = 250
+_FOLD_COLUMN = 70
+_QUOTE_IN_PHRASE = re.compile(r'(["\\\r\n])')
+_QUOTE_IN_LITERAL = re.compile(r"([\\\r\n])")
+_SPACED = frozenset({Kind.ATOM, Kind.QUOTED, Kind.LITERAL, Kind.COMMENT, Kind.ADDRESS})
+
+
+async def rewrite_header_addresses(
+    value: str, function: AddressFunction, *, column: int = 0, limit: int = DEFAULT_TOKEN_LIMIT
+) -> str:
+    """Apply `function` to every address of a header's value; phrases, comments and groups stay.
+
+    Where no address changes, `value` itself is returned, layout and all. Else it is laid out anew: one blank
+    between items, as many items on a line as fit in 70 columns, lines joined by a newline and a tab. `column` is the
+    width of the header's name with colon and blank. Only the first `limit` tokens count.
+    """
+    tree = parse(value, limit)
+    changed = False
+    for token in tree:
+        if token.kind is Kind.ADDRESS and not _ends_in_at(token):
+            before = to_address(token)
+            after = await function(before)
+            changed |= after != before or has_route(token)
+            token.text = external(after)
+        elif token.kind is Kind.ADDRESS:
+            token.text = external(to_address(token)) + "@"
+    return _fold(_items(tree), column) if changed else value
+
+
+def external(address: Address) -> str:
+    """`address` for a header, quoted where RFC 5322 asks for it; an empty local part is `""`."""
+    local_part = quote_local_part(address.local_part) or '""'
+    return f"{local_part}@{address.domain}" if address.domain else local_part
+
+
+def _ends_in_at(token: Token) -> bool:
+    """Whether an address has an `@` and nothing after it: broken, and left alone so that it stays visible."""
+    return bool(token.inner) and token.inner[-1].is_operator("@")  # type: ignore[index]
+
+
+def _items(tree: list[Token]) -> Iterator[str]:
+    """The list's items, each with the comma that follows it."""
+    item: list[Token] = []
+    for token in tree:
+        if token.is_operator(","):
+            yield _item(item) + ","
+            item = []
+        else:
+            item.append(token)
+    if item:
+        yield _item(item)
+
+
+def _item(tokens: list[Token]) -> str:
+    text = "".join(_write(token, following) for token, following in pairwise([*tokens, None]) if token)
+    address = next((token.text for token in tokens if token.kind is Kind.ADDRESS), "")
+    return f"<{address}>" if address and len(text) - len(address) > _MAX_COMMENTS else text
+
+
+def _write(token: Token, following: Token | None) -> str:
+    return _text(token) + " " if following and _blank_between(token, following) else _text(token)
+
+
+def _blank_between(token: Token, following: Token) -> bool:
+    if token.kind is Kind.GROUP or following.is_operator("<"):
+        return True
+    return token.kind in _SPACED and following.kind in _SPACED
+
+
+def _text(token: Token) -> str:
+    if token.kind is Kind.QUOTED:
+        return '"' + _QUOTE_IN_PHRASE.sub(r"\\\1", token.text) + '"'
+    if token.kind is Kind.LITERAL:
+        return "[" + _QUOTE_IN_LITERAL.sub(r"\\\1", token.text) + "]"
+    return token.text
+
+
+def _fold(items: Iterator[str], column: int) -> str:
+    lines: list[str] = []
+    for item in items:
+        if lines and column + len(lines[-1]) + 1 + len(item) < _FOLD_COLUMN:
+            lines[-1] += " " + item
+        else:
+            if lines:
+                column = 0
+            lines.append(item)
+    return "\n\t".join(lines)
