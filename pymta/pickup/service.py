@@ -14,11 +14,11 @@ from pymta.errors import PymtaError
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Body, Client, Envelope, Notify, Origin, Recipient, Ret
 from pymta.model.reply import Reply
-from pymta.protocol.content import split_header, to_crlf
 from pymta.pickup.drop import REJECTED_SUFFIX, Dropped, DropRejected, read_drop, scan
 from pymta.pickup.settings import PickupSettings
 from pymta.pickup.submission import RECIPIENTS_LIMIT, Submission
 from pymta.ports import AddressResolver, Draft, Intake, Log
+from pymta.protocol.content import split_header, to_crlf
 from pymta.rewrite import parse_addresses
 from pymta.tables import TableFactory
 

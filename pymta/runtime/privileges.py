@@ -1,0 +1,47 @@
+"""Giving up root for good once the ports are bound."""
+
+from __future__ import annotations
+
+import os
+import pwd
+from pathlib import Path
+
+from pymta.errors import ConfigError
+
+
+def owner(name: str) -> pwd.struct_passwd:
+    """The account that `mail_owner` names; raises ConfigError telling how to make it."""
+    try:
+        account = pwd.getpwnam(name)
+    except KeyError:
+        raise ConfigError(
+            f"no such user; make it with `useradd --system --no-create-home --shell /usr/sbin/nologin {name}`",
+            name="mail_owner",
+        ) from None
+    if account.pw_uid == 0:
+        raise ConfigError("the mail system must not run as root", name="mail_owner")
+    return account
+
+
+def become(account: pwd.struct_passwd) -> None:
+    """Take the account's uid, gid and groups, and make sure that there is no way back to root."""
+    os.setgroups(os.getgrouplist(account.pw_name, account.pw_gid))
+    os.setresgid(account.pw_gid, account.pw_gid, account.pw_gid)
+    os.setresuid(account.pw_uid, account.pw_uid, account.pw_uid)
+    if 0 in os.getresuid():
+        raise OSError("root privileges could not be given up")
+
+
+def make_directory(path: Path, mode: int, account: pwd.struct_passwd | None) -> None:
+    """A directory with exactly this mode, owned by `account` where we are root; its parents as the umask says.
+
+    Raises ConfigError naming the directory and the cause.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        if account is not None and path.stat().st_uid != account.pw_uid:
+            os.chown(path, account.pw_uid, account.pw_gid)
+        if path.stat().st_mode & 0o7777 != mode:
+            path.chmod(mode)
+    except OSError as error:
+        raise ConfigError(f"cannot make the directory: {error.strerror}", name=str(path)) from error
