@@ -21,13 +21,17 @@ class Route:
     """The answer of `resolve`: hand `recipient` to `transport` with `nexthop`.
 
     `recipient` is the address as the agent gets it. `nexthop` is a domain, `[host]`, `host:port`,
-    `unix:PATH` or, for the error transport, the reason text. `transport` names a master.cf service.
+    `unix:PATH` or, for the error transport, the reason text. `transport` names a master.cf service. `routed` tells
+    that the local part asks the remote to send it on (`a%b@remote`, `a!b@remote`, `a@b@remote`); `malformed` that the
+    domain is no host name, so that the address goes to `error` with `5.1.3 bad address syntax`.
     """
 
     transport: str
     nexthop: str
     recipient: Address
     address_class: AddressClass
+    routed: bool = False
+    malformed: bool = False
 
     @property
     def is_ours(self) -> bool:
