@@ -1,0 +1,116 @@
+"""Files that may change while we run: looked at about once a second, read again when they did."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Generic, TypeVar
+
+from pymta.errors import ConfigError
+from pymta.ports import Log
+
+T = TypeVar("T")
+
+CHECK_INTERVAL = 1.0
+"""Seconds between two looks at a file."""
+
+LARGE = 256 * 1024
+"""Bytes. A larger file is read again in a thread, and the old content answers meanwhile."""
+
+_Stamp = tuple[int, int, int, int]
+
+
+class Unusable(ValueError):
+    """A file whose content cannot be used at all; the text says why, and where."""
+
+
+class WatchedFile(Generic[T]):
+    """The parsed content of a file, kept up to date.
+
+    The first reading raises ConfigError where the file is missing or unusable. A later version that is
+    missing or unusable leaves the content before it in force and is logged once.
+    """
+
+    def __init__(self, path: Path, parse: Callable[[bytes], T], *, name: str, log: Log) -> None:
+        self.path = path
+        self._parse = parse
+        self._name = name
+        self._log = log
+        self._task: asyncio.Task[None] | None = None
+        try:
+            self._stamp = _stamp(path)
+            self._content = self._read()
+        except OSError as error:
+            raise ConfigError(f"open {path}: {error.strerror}", name=name) from error
+        except Unusable as error:
+            raise ConfigError(str(error), name=name) from error
+        self._next_check = time.monotonic() + CHECK_INTERVAL
+        self._complained = ""
+
+    def content(self) -> T:
+        """The newest content that is ready. Costs a look at the clock, and at the file once a second."""
+        if time.monotonic() >= self._next_check:
+            self.check()
+        return self._content
+
+    def check(self) -> None:
+        """Look at the file now."""
+        self._next_check = time.monotonic() + CHECK_INTERVAL
+        if self._task is not None:
+            return
+        try:
+            stamp = _stamp(self.path)
+        except OSError as error:
+            self._keep(f"{self.path}: {error.strerror}")
+            return
+        if stamp == self._stamp:
+            return
+        if stamp[2] > LARGE and (loop := _running_loop()):
+            self._task = loop.create_task(self._reload_in_thread(stamp))
+        else:
+            self._reload(stamp)
+
+    def _reload(self, stamp: _Stamp) -> None:
+        try:
+            self._accept(stamp, self._read())
+        except OSError as error:
+            self._keep(f"{self.path}: {error.strerror}")
+        except Unusable as error:
+            self._stamp = stamp
+            self._keep(str(error))
+
+    async def _reload_in_thread(self, stamp: _Stamp) -> None:
+        try:
+            self._accept(stamp, await asyncio.to_thread(self._read))
+        except OSError as error:
+            self._keep(f"{self.path}: {error.strerror}")
+        except Unusable as error:
+            self._stamp = stamp
+            self._keep(str(error))
+        finally:
+            self._task = None
+
+    def _read(self) -> T:
+        return self._parse(self.path.read_bytes())
+
+    def _accept(self, stamp: _Stamp, content: T) -> None:
+        self._stamp, self._content, self._complained = stamp, content, ""
+
+    def _keep(self, reason: str) -> None:
+        if reason != self._complained:
+            self._complained = reason
+            self._log.warning(f"{self._name}: {reason}; keeping the version before it")
+
+
+def _stamp(path: Path) -> _Stamp:
+    found = path.stat()
+    return found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
