@@ -56,7 +56,8 @@ class QueueEntry:
     `size` is the content's. `next_attempt` is when a deferred message is due. `arrival_time` is when intake
     began, `queued_time` when it was committed. `warned_time` is when a delay warning was made durable, or None.
     `filter` is a `transport:nexthop` from FILTER or content_filter that overrides every route. `is_notice`
-    marks our own notices, which are never answered with another notice.
+    marks our own notices, which are never answered with another notice. `forced_expire` returns the message to
+    its sender after the next attempt, whatever its age (postsuper(1) -e).
     """
 
     queue_id: QueueId
@@ -79,6 +80,7 @@ class QueueEntry:
     attempts: int = 0
     warned_time: float | None = None
     is_notice: bool = False
+    forced_expire: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,6 +109,7 @@ class EntryUpdate:
     attempts: int | None = None
     warned_time: float | None = None
     recipients: tuple[RecipientUpdate, ...] = ()
+    forced_expire: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
