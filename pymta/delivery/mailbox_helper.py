@@ -1,0 +1,210 @@
+"""Doing jobs through the root helper's workers: each has one user's rights and one socket (runtime/privileged)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+
+from pymta.delivery.mailbox_codec import CodecError, decode_answer, encode_value
+from pymta.delivery.mailbox_jobs import (
+    Answer,
+    CommandExit,
+    CommandJob,
+    FileText,
+    Identity,
+    Job,
+    MaildirJob,
+    MboxJob,
+    ReadJob,
+    Stored,
+)
+from pymta.delivery.mailbox_worker import LENGTH, MAX_FRAME
+from pymta.errors import DeliveryError, PymtaError
+from pymta.ports import Content
+from pymta.runtime.privileged import PrivilegedHelper
+
+_END = LENGTH.pack(0)
+
+
+def _close_unwanted(opening: asyncio.Future[socket.socket]) -> None:
+    if not opening.cancelled() and opening.exception() is None:
+        opening.result().close()
+
+
+class _Worker:
+    """A connection to one worker process, which does one job at a time."""
+
+    def __init__(self, identity: Identity, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.identity = identity
+        self._reader = reader
+        self._writer = writer
+        self.idle_since = 0.0
+
+    async def ask(self, job: Job, content: Content | None) -> Answer:
+        """Raises OSError, EOFError or CodecError when the worker is gone or out of step: then close it."""
+        frame = encode_value(job)
+        head = LENGTH.pack(len(frame)) + frame
+        data = b"" if content is None else content.data
+        if data is not None and len(data) <= 65536:
+            self._writer.write(b"".join((head, LENGTH.pack(len(data)), data, _END) if data else (head, _END)))
+        elif content is not None:
+            self._writer.write(head)
+            await self._send(content.chunks())
+        size = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
+        if size > MAX_FRAME:
+            raise CodecError(f"answer of {size} octets")
+        return decode_answer(await self._reader.readexactly(size))
+
+    async def _send(self, chunks: AsyncIterator[bytes]) -> None:
+        async for chunk in chunks:
+            if chunk:
+                self._writer.writelines((LENGTH.pack(len(chunk)), chunk))
+                await self._writer.drain()
+        self._writer.write(_END)
+
+    def close(self) -> None:
+        self._writer.close()
+
+
+class HelperActions:
+    """`UserActions` through the root helper. Workers live on while they have work, and `idle_time` seconds longer.
+
+    `per_user` bounds the workers with one user's rights (so also the commands that run together for him),
+    `limit` all of them.
+    """
+
+    def __init__(
+        self, helper: PrivilegedHelper, *, limit: int = 100, per_user: int = 10, idle_time: float = 30.0
+    ) -> None:
+        self._helper = helper
+        self._limit = limit
+        self._per_user = per_user
+        self._idle_time = idle_time
+        self._idle: dict[Identity, list[_Worker]] = {}
+        self._counts: dict[Identity, int] = {}
+        self._change = asyncio.Condition()
+        self._helper_lock = asyncio.Lock()
+        self._timer: asyncio.TimerHandle | None = None
+        self._closed = False
+
+    async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
+        answer = await self._do(identity, job, content)
+        assert isinstance(answer, Stored)
+        return answer
+
+    async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
+        answer = await self._do(identity, job, content)
+        assert isinstance(answer, CommandExit)
+        return answer
+
+    async def read(self, identity: Identity, job: ReadJob) -> FileText:
+        answer = await self._do(identity, job, None)
+        assert isinstance(answer, FileText)
+        return answer
+
+    def close(self) -> None:
+        """End the idle workers; busy ones end with their job."""
+        self._closed = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for worker in [worker for workers in self._idle.values() for worker in workers]:
+            self._end(worker)
+        self._idle.clear()
+
+    async def _do(self, identity: Identity, job: Job, content: Content | None) -> Answer:
+        worker = await self._borrow(identity)
+        answer = None
+        try:
+            answer = await worker.ask(job, content)
+        except (OSError, EOFError, CodecError) as error:
+            raise DeliveryError(f"a delivery worker for uid {identity.uid} failed: {error}") from error
+        finally:
+            # A worker whose answer was not awaited is out of step; closing it makes it undo what it began.
+            await self._give_back(worker, keep=answer is not None)
+        return answer
+
+    async def _borrow(self, identity: Identity) -> _Worker:
+        if idle := self._idle.get(identity):
+            return idle.pop()
+        async with self._change:
+            await self._change.wait_for(lambda: self._idle.get(identity) or self._may_open(identity))
+            if idle := self._idle.get(identity):
+                return idle.pop()
+            self._counts[identity] = self._counts.get(identity, 0) + 1
+        try:
+            return await self._open(identity)
+        except BaseException:
+            await self._forget(identity)
+            raise
+
+    def _may_open(self, identity: Identity) -> bool:
+        if self._counts.get(identity, 0) >= self._per_user:
+            return False
+        if sum(self._counts.values()) < self._limit:
+            return True
+        # Room is made by ending a worker that has been idle longest, of another user.
+        idle = [workers[0] for workers in self._idle.values() if workers]
+        if not idle:
+            return False
+        oldest = min(idle, key=lambda worker: worker.idle_since)
+        self._idle[oldest.identity].remove(oldest)
+        self._end(oldest)
+        return True
+
+    async def _open(self, identity: Identity) -> _Worker:
+        loop = asyncio.get_running_loop()
+        async with self._helper_lock:
+            opening = loop.run_in_executor(
+                None,
+                lambda: self._helper.open_worker(
+                    identity.uid, identity.gid, identity.chroot, is_keeper=identity.is_keeper
+                ),
+            )
+            try:
+                connection = await asyncio.shield(opening)
+            except asyncio.CancelledError:
+                opening.add_done_callback(_close_unwanted)
+                raise
+            except PymtaError as error:
+                raise DeliveryError(str(error)) from error
+        connection.setblocking(False)
+        reader, writer = await asyncio.open_unix_connection(sock=connection)
+        return _Worker(identity, reader, writer)
+
+    async def _give_back(self, worker: _Worker, *, keep: bool) -> None:
+        if not keep or self._closed:
+            worker.close()
+            await self._forget(worker.identity)
+            return
+        worker.idle_since = asyncio.get_running_loop().time()
+        self._idle.setdefault(worker.identity, []).append(worker)
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._idle_time, self._sweep)
+        async with self._change:
+            self._change.notify_all()
+
+    async def _forget(self, identity: Identity) -> None:
+        async with self._change:
+            self._decrease(identity)
+            self._change.notify_all()
+
+    def _decrease(self, identity: Identity) -> None:
+        self._counts[identity] -= 1
+        if not self._counts[identity]:
+            del self._counts[identity]
+
+    def _end(self, worker: _Worker) -> None:
+        worker.close()
+        self._decrease(worker.identity)
+
+    def _sweep(self) -> None:
+        """End workers that have been idle for too long."""
+        now = asyncio.get_running_loop().time()
+        for identity, workers in list(self._idle.items()):
+            for worker in [worker for worker in workers if now - worker.idle_since >= self._idle_time]:
+                workers.remove(worker)
+                self._end(worker)
+            if not workers:
+                del self._idle[identity]
+        self._timer = asyncio.get_running_loop().call_later(self._idle_time, self._sweep) if self._idle else None

@@ -1,0 +1,153 @@
+"""What may be done with a user's rights, as values that cross a process boundary, and the port that does it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from pymta.ports import Content
+
+
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """Whose rights a job runs with. `chroot` is empty or the directory that becomes `/` first.
+
+    `is_keeper` asks for the one that may open and lock mailboxes in a spool directory that only root can write:
+    it keeps root's rights, and does nothing but the few jobs that `KeeperRules` allow.
+    """
+
+    uid: int
+    gid: int
+    chroot: str = ""
+    is_keeper: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Locking:
+    """mailbox_delivery_lock, deliver_lock_attempts, deliver_lock_delay and stale_lock_time; times in seconds.
+
+    `dotlock_may_fail` delivers without a lock file where the directory cannot be written (`/file/name`).
+    """
+
+    dotlock: bool = True
+    fcntl: bool = True
+    flock: bool = False
+    attempts: int = 20
+    delay: float = 1.0
+    stale: float = 500.0
+    dotlock_may_fail: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class MboxJob:
+    """Append a message to a file in mbox format.
+
+    `header` goes first, with bare LF. `size_limit` bounds the file in bytes, 0 does not. `owner_uid` must own the
+    file, unless it is None; `refuse_executable` and `allow_special` (a device such as /dev/null) are for
+    `/file/name`. `create_uid` and `create_gid` own a file that a keeper has to create.
+    """
+
+    path: str
+    header: bytes
+    size_limit: int = 0
+    owner_uid: int | None = None
+    locking: Locking = Locking()
+    refuse_executable: bool = False
+    allow_special: bool = False
+    create_uid: int | None = None
+    create_gid: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MaildirJob:
+    """Store a message as a new file of the maildir `path`, created with mode 0700 where it is missing."""
+
+    path: str
+    header: bytes
+    size_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class CommandJob:
+    """Run `argv` with the message on its standard input.
+
+    `directory` empty stays where the worker is; `environment` is the whole of it. `time_limit` is in seconds,
+    `file_size_limit` in bytes (0: none). The message gets `header` first; `eol` ends its lines;
+    `quote_from` and `quote_dot` mark lines that begin with `From ` or a dot; `blank_line` adds one at the end.
+    """
+
+    argv: tuple[str, ...]
+    environment: tuple[tuple[str, str], ...]
+    header: bytes
+    time_limit: float
+    directory: str = ""
+    eol: bytes = b"\n"
+    quote_from: bool = False
+    quote_dot: bool = False
+    blank_line: bool = False
+    file_size_limit: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class ReadJob:
+    """Read a small file of destinations; more than `size_limit` bytes are an error, as is a symbolic link
+    without `follow_links`.
+    """
+
+    path: str
+    follow_links: bool = False
+    size_limit: int = 16 * 1024 * 1024
+
+
+Job = MboxJob | MaildirJob | CommandJob | ReadJob
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """How storing went: `status` is an enhanced status code, `reason` empty where it is 2.0.0."""
+
+    status: str = "2.0.0"
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CommandExit:
+    """How a command ended: by itself with `code`, by `signal`, or killed at its time limit.
+
+    `failure` tells why it never ran. `output` is the beginning of what it wrote.
+    """
+
+    code: int = 0
+    signal: int = 0
+    timed_out: bool = False
+    output: str = ""
+    failure: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class FileText:
+    """A file that was read, or why it was not.
+
+    `found` is False where nothing has that name (or its directory cannot be searched). `error` tells why a file
+    that is there gave no text; `denied` that the rights were lacking.
+    """
+
+    found: bool = True
+    text: str = ""
+    uid: int = 0
+    mode: int = 0
+    error: str = ""
+    denied: bool = False
+
+
+Answer = Stored | CommandExit | FileText
+
+
+class UserActions(Protocol):
+    """Does jobs with a user's rights. Raises DeliveryError where the worker itself fails."""
+
+    async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored: ...
+
+    async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit: ...
+
+    async def read(self, identity: Identity, job: ReadJob) -> FileText: ...

@@ -1,0 +1,104 @@
+"""Doing jobs in this process: an MTA without root delivers everything as the user that it runs as."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TypeVar
+
+from pymta.delivery.command import run_command
+from pymta.delivery.mailbox_jobs import (
+    CommandExit,
+    CommandJob,
+    FileText,
+    Identity,
+    MaildirJob,
+    MboxJob,
+    ReadJob,
+    Stored,
+)
+from pymta.delivery.mailbox_read import read_file
+from pymta.delivery.maildir import deliver_maildir
+from pymta.delivery.mbox import append_mbox
+from pymta.errors import ConfigError, DeliveryError
+from pymta.ports import Content
+
+_T = TypeVar("_T")
+
+
+class ThreadedActions:
+    """`UserActions` in threads of this process, so that syncs and locks never hold up the event loop.
+
+    The identity of a job plays no part: nobody without root can be anybody else. Refuses to work for root, whose
+    rights no command or file of a user may ever get. `threads` bounds the files that are written together,
+    `commands` the commands that run together.
+    """
+
+    def __init__(self, *, threads: int = 16, commands: int = 50) -> None:
+        if os.geteuid() == 0:
+            raise ConfigError("running as root: local delivery needs the privileged helper", name="local")
+        self._files = ThreadPoolExecutor(threads, "mailbox")
+        self._commands = ThreadPoolExecutor(commands, "command")
+
+    async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
+        if isinstance(job, MaildirJob):
+            maildir = job
+            return await self._feed(self._files, content, lambda pieces: deliver_maildir(maildir, pieces))
+        # Mailboxes belong to whom we run as, whoever the recipient is.
+        owner = None if job.owner_uid is None else os.geteuid()
+        mbox = replace(job, owner_uid=owner, create_uid=None, create_gid=None)
+        return await self._feed(self._files, content, lambda pieces: append_mbox(mbox, pieces))
+
+    async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
+        if identity.chroot:
+            return CommandExit(failure=f"cannot change root directory to {identity.chroot}: not running as root")
+        return await self._feed(self._commands, content, lambda pieces: run_command(job, pieces))
+
+    async def read(self, identity: Identity, job: ReadJob) -> FileText:
+        return await asyncio.get_running_loop().run_in_executor(self._files, read_file, job)
+
+    def close(self) -> None:
+        """Let what is under way finish, and end the threads."""
+        self._files.shutdown()
+        self._commands.shutdown()
+
+    async def _feed(self, pool: ThreadPoolExecutor, content: Content, work: Callable[[Iterator[bytes]], _T]) -> _T:
+        loop = asyncio.get_running_loop()
+        data = content.data
+        if data is not None:
+            return await loop.run_in_executor(pool, work, iter((data,)))
+        pieces = _Bridge(loop, content)
+        try:
+            return await loop.run_in_executor(pool, work, pieces)
+        finally:
+            pieces.abandon()
+
+
+class _Bridge:
+    """The pieces of a large content for a thread, fetched one by one from the event loop."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, content: Content) -> None:
+        self._loop = loop
+        self._chunks: AsyncIterator[bytes] = content.chunks()
+        self._abandoned = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        return self
+
+    def __next__(self) -> bytes:
+        if self._abandoned:
+            raise DeliveryError("delivery was cancelled")
+        try:
+            return asyncio.run_coroutine_threadsafe(self._next(), self._loop).result()
+        except StopAsyncIteration:
+            raise StopIteration from None
+
+    async def _next(self) -> bytes:
+        return await anext(self._chunks)
+
+    def abandon(self) -> None:
+        """The caller is gone: the thread stops at its next piece, and undoes what it wrote."""
+        self._abandoned = True

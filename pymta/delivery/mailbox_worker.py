@@ -1,0 +1,141 @@
+"""A worker of the root helper: one job after the other from its socket, with the rights that it was given."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pwd
+import socket
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pymta.delivery.command import run_command
+from pymta.delivery.mailbox_codec import CodecError, decode_job, encode_value
+from pymta.delivery.mailbox_jobs import Answer, CommandJob, Job, MaildirJob, MboxJob, ReadJob
+from pymta.delivery.mailbox_read import read_file
+from pymta.delivery.maildir import deliver_maildir
+from pymta.delivery.mbox import AsOwner, append_mbox
+
+LENGTH = struct.Struct("!I")
+MAX_FRAME = 32 * 1024 * 1024
+MAX_PIECE = 1024 * 1024
+
+
+class _Gone(ConnectionError):
+    """The parent closed the socket, perhaps in the middle of a job."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeeperRules:
+    """What the worker that keeps root's rights may do, fixed before the first mail is seen.
+
+    Append to `spool_directory/NAME`; for root also to its own mailbox or maildir in `root_home`, and read
+    `.forward` there (with or without an address extension).
+    """
+
+    spool_directory: str = ""
+    root_home: str = ""
+    root_mailbox: str = ""
+
+    def permit(self, job: Job) -> bool:
+        match job:
+            case MboxJob(path=path):
+                if job.allow_special or job.create_uid is None:
+                    return False
+                return self._is_mailbox(path, job.create_uid) or (path == self._own_mailbox() and job.create_uid == 0)
+            case MaildirJob(path=path):
+                return path == self._own_mailbox() or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
+            case ReadJob(path=path):
+                prefix = f"{self.root_home}/.forward"
+                return bool(self.root_home) and path.startswith(prefix) and "/" not in path[len(prefix) :]
+        return False
+
+    def _is_mailbox(self, path: str, uid: int) -> bool:
+        """Whether `path` is the mailbox of the system's user `uid` in the spool directory."""
+        directory, _, name = path.rpartition("/")
+        spool = self.spool_directory.rstrip("/")
+        if not spool or directory != spool or name in ("", ".", ".."):
+            return False
+        try:
+            return pwd.getpwnam(name).pw_uid == uid
+        except KeyError:
+            return False
+
+    def _own_mailbox(self) -> str:
+        return f"{self.root_home}/{self.root_mailbox}" if self.root_home and self.root_mailbox else ""
+
+
+@dataclass(frozen=True, slots=True)
+class JobServer:
+    """What the helper runs in each worker (`PrivilegedHelper.start(JobServer(rules))`)."""
+
+    rules: KeeperRules = KeeperRules()
+
+    def __call__(self, connection: socket.socket, is_keeper: bool) -> None:
+        """Serve until the parent closes the socket, or sends what is no job."""
+        stream = _Stream(connection)
+        with contextlib.suppress(_Gone, CodecError, BrokenPipeError):
+            while True:
+                job = decode_job(stream.frame(MAX_FRAME))
+                if is_keeper and not self.rules.permit(job):
+                    return
+                pieces = stream.pieces()
+                answer = _do(job, pieces, connection.fileno(), is_keeper)
+                # What the job did not want of the content is still on its way.
+                for _ in pieces:
+                    pass
+                frame = encode_value(answer)
+                connection.sendall(LENGTH.pack(len(frame)) + frame)
+
+
+def _do(job: Job, pieces: Iterator[bytes], watch: int, is_keeper: bool) -> Answer:
+    match job:
+        case MboxJob():
+            return append_mbox(job, pieces, _as_owner(job) if is_keeper else contextlib.nullcontext)
+        case MaildirJob():
+            return deliver_maildir(job, pieces)
+        case CommandJob():
+            return run_command(job, pieces, watch)
+        case ReadJob():
+            return read_file(job)
+
+
+def _as_owner(job: MboxJob) -> AsOwner:
+    """Write with the mailbox owner's rights, so that his quota counts, and be root again for the lock."""
+
+    @contextlib.contextmanager
+    def owner() -> Iterator[None]:
+        os.setegid(job.create_gid or 0)
+        os.seteuid(job.create_uid or 0)
+        try:
+            yield
+        finally:
+            os.seteuid(0)
+            os.setegid(0)
+
+    return owner
+
+
+class _Stream:
+    """Frames from a blocking socket, each a length of four octets and that many octets."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self._file = connection.makefile("rb", 256 * 1024)
+
+    def frame(self, limit: int) -> bytes:
+        (size,) = LENGTH.unpack(self._exactly(LENGTH.size))
+        if size > limit:
+            raise CodecError(f"frame of {size} octets")
+        return self._exactly(size)
+
+    def pieces(self) -> Iterator[bytes]:
+        """The content: frames up to an empty one."""
+        while piece := self.frame(MAX_PIECE):
+            yield piece
+
+    def _exactly(self, size: int) -> bytes:
+        data: bytes = self._file.read(size)
+        if len(data) != size:
+            raise _Gone
+        return data
