@@ -1,0 +1,359 @@
+"""The client's side of SMTP and LMTP without I/O (RFC 5321, RFC 2033, RFC 2920)."""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+
+from pymta.errors import ProtocolUseError
+from pymta.model.delivery import DeliveryRequest
+from pymta.model.queue import QueuedRecipient
+from pymta.protocol.smtp.client_capabilities import Capabilities, parse_capabilities, server_name
+from pymta.protocol.smtp.client_commands import mail_command, rcpt_command
+from pymta.protocol.smtp.client_content import ContentEncoder
+from pymta.protocol.smtp.client_events import (
+    NEED_DATA,
+    PAUSED,
+    ClientSignal,
+    Closed,
+    Event,
+    Finished,
+    Lost,
+    Phase,
+    Ready,
+    RecipientReply,
+    Refused,
+    SendContent,
+)
+from pymta.protocol.smtp.client_replies import ReplyReader, ServerReply
+
+
+@dataclass(frozen=True, slots=True)
+class ClientOptions:
+    """How a session introduces itself and what it makes of the server's offers.
+
+    `discarded_keywords` are lower case. `line_limit` is smtp_line_length_limit in bytes, 0 for none.
+    """
+
+    helo_name: str
+    lmtp: bool = False
+    always_ehlo: bool = True
+    never_ehlo: bool = False
+    discarded_keywords: Collection[str] = ()
+    line_limit: int = 998
+
+
+@dataclass(slots=True)
+class _Transaction:
+    """One message under way: commands to send, replies so far."""
+
+    commands: deque[tuple[Phase, int, bytes]]
+    replies: list[RecipientReply | None]
+    encoder: ContentEncoder
+    accepted: list[int] = field(default_factory=list)
+    waiting: deque[int] = field(default_factory=deque)
+    decided: ServerReply | None = None
+
+    def decide(self, number: int, phase: Phase, reply: ServerReply) -> None:
+        if self.replies[number] is None:
+            self.replies[number] = RecipientReply(phase, reply)
+
+    def decide_open(self, phase: Phase, reply: ServerReply) -> None:
+        for number in range(len(self.replies)):
+            self.decide(number, phase, reply)
+
+    @property
+    def is_decided(self) -> bool:
+        return None not in self.replies
+
+
+class ClientSession:
+    """One session as the client.
+
+    The owner feeds `receive_data`, sends `data_to_send` and obeys `next_event`. After `Ready` it calls `begin`
+    for each message; on `SendContent` it answers with `send_content` (any number of times) and `end_content`;
+    `Finished` tells the replies. With PIPELINING the next message may begin as soon as the content of the last
+    one is written (`can_begin`); its events follow those of the last. `quit` ends the session.
+
+    `is_reusable` is False once the server said 421, talked out of turn or said what is no reply; one that floods
+    us with replies counts as gone.
+    """
+
+    def __init__(self, options: ClientOptions) -> None:
+        self.options = options
+        self.capabilities = Capabilities()
+        self.greeting_name = ""
+        self.is_reusable = True
+        self._greeting = ServerReply(0, "4.5.0", "")
+        self._reader = ReplyReader()
+        self._output: list[bytes] = []
+        self._events: deque[Event] = deque()
+        self._expected: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
+        self._transactions: deque[_Transaction] = deque()
+        self._sending: _Transaction | None = None
+        self._needs_reset = False
+        self._is_over = False
+        self._handlers: dict[Phase, Callable[[ServerReply, int], None]] = {
+            Phase.GREETING: self._on_greeting,
+            Phase.EHLO: self._on_ehlo,
+            Phase.LHLO: self._on_lhlo,
+            Phase.HELO: self._on_helo,
+            Phase.MAIL: self._on_mail,
+            Phase.RCPT: self._on_rcpt,
+            Phase.DATA: self._on_data,
+            Phase.END_OF_DATA: self._on_end_of_data,
+            Phase.RSET: self._on_rset,
+            Phase.QUIT: self._on_quit,
+        }
+
+    # What the owner asks.
+
+    @property
+    def phase(self) -> Phase:
+        """What the session waits for now; BODY while the owner has content to send."""
+        if self._expected:
+            return self._expected[0][0]
+        return Phase.BODY if self._sending else Phase.IDLE
+
+    @property
+    def can_begin(self) -> bool:
+        """Whether `begin` is allowed: nothing is under way, or only the answer to the last content is missing."""
+        if (
+            self._is_over
+            or not self.is_reusable
+            or self._sending
+            or Phase.QUIT in (entry[0] for entry in self._expected)
+        ):
+            return False
+        if not self._transactions:
+            return not self._expected
+        return self.capabilities.pipelining and all(entry[0] is Phase.END_OF_DATA for entry in self._expected)
+
+    @property
+    def has_event(self) -> bool:
+        return bool(self._events)
+
+    def next_event(self) -> Event | ClientSignal:
+        if self._events:
+            return self._events.popleft()
+        return NEED_DATA if self._expected else PAUSED
+
+    def data_to_send(self) -> bytes:
+        output, self._output = self._output, []
+        return output[0] if len(output) == 1 else b"".join(output)
+
+    # What the owner tells.
+
+    def receive_data(self, data: bytes) -> None:
+        reader, expected = self._reader, self._expected
+        reader.feed(data)
+        while expected:
+            reply = reader.next_reply()
+            if reply is None:
+                break
+            phase, number = expected.popleft()
+            if reply.code in (0, 421):
+                self.is_reusable = False
+            self._handlers[phase](reply, number)
+        if reader.is_broken:
+            self.receive_eof()
+        elif reader.pending and not self._sending:
+            self.is_reusable = False
+
+    def receive_eof(self) -> None:
+        """The connection is gone; every transaction under way ends in `Lost`."""
+        if self._is_over:
+            return
+        self._is_over, self.is_reusable = True, False
+        phase = self.phase
+        if phase in (Phase.QUIT, Phase.IDLE):
+            self._events.append(Closed())
+        elif not self._transactions:
+            self._events.append(Lost(phase))
+        for transaction in self._transactions:
+            self._events.append(Lost(phase, tuple(transaction.replies)))
+        self._expected.clear()
+        self._transactions.clear()
+        self._sending = None
+
+    def begin(self, request: DeliveryRequest, recipients: Sequence[QueuedRecipient], smtputf8: bool = False) -> None:
+        """Send a message's envelope; `smtputf8` where the message needs that extension. Addresses must be sendable."""
+        if not self.can_begin:
+            raise ProtocolUseError(f"begin() in phase {self.phase.name}")
+        commands: deque[tuple[Phase, int, bytes]] = deque()
+        if self._needs_reset:
+            commands.append((Phase.RSET, 0, b"RSET\r\n"))
+            self._needs_reset = False
+        commands.append((Phase.MAIL, 0, mail_command(request, self.capabilities, smtputf8)))
+        for number, recipient in enumerate(recipients):
+            commands.append((Phase.RCPT, number, rcpt_command(recipient, self.capabilities)))
+        commands.append((Phase.DATA, 0, b"DATA\r\n"))
+        replies: list[RecipientReply | None] = [None] * len(recipients)
+        self._transactions.append(_Transaction(commands, replies, ContentEncoder(self.options.line_limit)))
+        self._send_commands(self._transactions[-1])
+
+    def send_content(self, data: bytes) -> None:
+        """A piece of content, every line ended by CRLF; dots are doubled here."""
+        self._output.append(self._content_of().encoder.encode(data))
+
+    def end_content(self) -> None:
+        """The final dot. From now on a lost connection leaves open whether the message was taken."""
+        transaction = self._content_of()
+        self._output.append(transaction.encoder.finish())
+        self._sending = None
+        self._drop_early_success()
+        # RFC 2033 4.2: an LMTP server answers once for each recipient that it accepted.
+        for number in transaction.accepted if self.options.lmtp else (0,):
+            self._expected.append((Phase.END_OF_DATA, number))
+        self.receive_data(b"")
+
+    @property
+    def broke_line(self) -> bool:
+        """Whether a line of the content under way was too long and was broken."""
+        return bool(self._transactions) and self._transactions[-1].encoder.broke_line
+
+    def quit(self) -> None:
+        """Say QUIT; `Closed` follows. Nothing else may be under way."""
+        self._expected.append((Phase.QUIT, 0))
+        self._output.append(b"QUIT\r\n")
+
+    def _drop_early_success(self) -> None:
+        """A server may refuse before it saw the end, but cannot have taken the message yet."""
+        reply = self._reader.next_reply()
+        while reply is not None:
+            self.is_reusable = False
+            if not reply.is_positive:
+                self._reader.put_back(reply)
+                return
+            reply = self._reader.next_reply()
+
+    def _content_of(self) -> _Transaction:
+        if self._sending is None:
+            raise ProtocolUseError(f"content in phase {self.phase.name}")
+        return self._sending
+
+    def _command(self, phase: Phase, line: bytes, number: int = 0) -> None:
+        self._output.append(line)
+        self._expected.append((phase, number))
+
+    def _send_commands(self, transaction: _Transaction) -> None:
+        """Everything up to DATA at once, or the next command alone where the server does not pipeline."""
+        commands = transaction.commands
+        if self.capabilities.pipelining:
+            self._output.append(b"".join([line for _, _, line in commands]))
+            self._expected.extend([(phase, number) for phase, number, _ in commands])
+            commands.clear()
+        elif commands:
+            phase, number, line = commands.popleft()
+            self._command(phase, line, number)
+
+    # The handshake.
+
+    def _on_greeting(self, reply: ServerReply, _: int) -> None:
+        if not reply.is_positive:
+            self._refuse(Phase.GREETING, reply)
+            return
+        self._greeting = reply
+        self.greeting_name = server_name(reply.text.rpartition("\n")[2])
+        options = self.options
+        name = options.helo_name.encode("ascii", "replace")
+        if options.lmtp:
+            self._command(Phase.LHLO, b"LHLO %b\r\n" % name)
+        elif not options.never_ehlo and (options.always_ehlo or "ESMTP" in reply.text.upper().split()):
+            self._command(Phase.EHLO, b"EHLO %b\r\n" % name)
+        else:
+            self._command(Phase.HELO, b"HELO %b\r\n" % name)
+
+    def _on_ehlo(self, reply: ServerReply, _: int) -> None:
+        if reply.is_positive:
+            self._ready(parse_capabilities(reply, self.options.discarded_keywords))
+        elif reply.code in (0, 421):
+            self._refuse(Phase.EHLO, reply)
+        else:
+            self._command(Phase.HELO, b"HELO %b\r\n" % self.options.helo_name.encode("ascii", "replace"))
+
+    def _on_lhlo(self, reply: ServerReply, _: int) -> None:
+        if reply.is_positive:
+            self._ready(parse_capabilities(reply, self.options.discarded_keywords))
+        else:
+            self._refuse(Phase.LHLO, reply)
+
+    def _on_helo(self, reply: ServerReply, _: int) -> None:
+        if reply.is_positive:
+            self._ready(Capabilities(name=server_name(reply.text)))
+        else:
+            self._refuse(Phase.HELO, reply)
+
+    def _ready(self, capabilities: Capabilities) -> None:
+        self.capabilities = capabilities
+        self._events.append(Ready(self._greeting))
+
+    def _refuse(self, phase: Phase, reply: ServerReply) -> None:
+        self.is_reusable = False
+        self._events.append(Refused(phase, reply))
+
+    # A transaction; the replies are those of the oldest.
+
+    def _on_rset(self, reply: ServerReply, _: int) -> None:
+        """A server that refuses RSET refuses what follows as well."""
+        self._send_commands(self._transactions[0])
+
+    def _on_mail(self, reply: ServerReply, _: int) -> None:
+        transaction = self._transactions[0]
+        if not reply.is_positive:
+            self._needs_reset = True
+            transaction.decide_open(Phase.MAIL, reply)
+        self._go_on(transaction)
+
+    def _on_rcpt(self, reply: ServerReply, number: int) -> None:
+        transaction = self._transactions[0]
+        if not reply.is_positive:
+            self._needs_reset = True
+            transaction.decide(number, Phase.RCPT, reply)
+        elif transaction.replies[number] is None:
+            transaction.accepted.append(number)
+        self._go_on(transaction)
+
+    def _go_on(self, transaction: _Transaction) -> None:
+        """Without pipelining: the next command, unless there is nothing left to send the message for."""
+        if transaction.commands:
+            if transaction.is_decided:
+                self._finish(transaction)
+            else:
+                self._send_commands(transaction)
+
+    def _on_data(self, reply: ServerReply, _: int) -> None:
+        transaction = self._transactions[0]
+        if reply.code != 354:
+            self._needs_reset = True
+            transaction.decide_open(Phase.DATA, reply)
+            self._finish(transaction)
+        elif transaction.accepted:
+            self._sending = transaction
+            self._events.append(SendContent())
+        else:
+            # RFC 2920 3.1: every recipient was refused and the server wants the content all the same.
+            self._command(Phase.END_OF_DATA, b".\r\n", -1)
+
+    def _on_end_of_data(self, reply: ServerReply, number: int) -> None:
+        transaction = self._transactions[0]
+        self._needs_reset = False
+        if number < 0:
+            self._finish(transaction)
+        elif self.options.lmtp:
+            transaction.decide(number, Phase.END_OF_DATA, reply)
+            if transaction.is_decided:
+                self._finish(transaction)
+        else:
+            transaction.decide_open(Phase.END_OF_DATA, reply)
+            self._finish(transaction)
+
+    def _finish(self, transaction: _Transaction) -> None:
+        self._transactions.popleft()
+        replies = [reply for reply in transaction.replies if reply is not None]
+        self._events.append(Finished(tuple(replies)))
+
+    def _on_quit(self, reply: ServerReply, _: int) -> None:
+        self._is_over, self.is_reusable = True, False
+        self._events.append(Closed())

@@ -1,0 +1,66 @@
+"""MAIL and RCPT as a client says them, with what the server offers (RFC 5321 4.1.1, RFC 3461 4, RFC 6531 3.4)."""
+
+from __future__ import annotations
+
+import re
+
+from pymta.model.address import Address
+from pymta.model.delivery import DeliveryRequest
+from pymta.model.envelope import Body, Notify
+from pymta.model.queue import QueuedRecipient
+from pymta.protocol.smtp.client_capabilities import Capabilities
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
+_NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
+_NOT_UTF8_XTEXT = re.compile(r"[\x00- +=\\\x7f]")
+
+
+def is_sendable(address: Address) -> bool:
+    """Whether the address can stand in a command: a CR or LF in it would be a command of its own."""
+    return not _CONTROL.search(address.local_part) and not _CONTROL.search(address.domain)
+
+
+def mail_command(request: DeliveryRequest, offered: Capabilities, smtputf8: bool = False) -> bytes:
+    """`MAIL FROM:<...>` with the parameters that `offered` allows; `smtputf8` where the message needs it."""
+    parts = [f"MAIL FROM:<{request.sender.quoted()}>"]
+    if offered.size_limit is not None:
+        parts.append(f"SIZE={request.size}")
+    if offered.eight_bit_mime and request.body is not None:
+        parts.append("BODY=8BITMIME" if request.body is Body.EIGHT_BIT_MIME else "BODY=7BIT")
+    if smtputf8 and offered.smtputf8:
+        parts.append("SMTPUTF8")
+    if offered.dsn and request.envid:
+        parts.append(f"ENVID={request.envid}")
+    if offered.dsn and request.ret is not None:
+        parts.append(f"RET={request.ret.value}")
+    return f"{' '.join(parts)}\r\n".encode()
+
+
+def rcpt_command(recipient: QueuedRecipient, offered: Capabilities) -> bytes:
+    """`RCPT TO:<...>`, with ORCPT (what the sender gave, else the address as it came to us) and NOTIFY."""
+    command = f"RCPT TO:<{recipient.address.quoted()}>"
+    if offered.dsn:
+        orcpt = recipient.orcpt or _orcpt(recipient.original, offered)
+        if orcpt:
+            command += f" ORCPT={orcpt}"
+        if recipient.notify:
+            command += f" NOTIFY={_notify(recipient.notify)}"
+    return f"{command}\r\n".encode()
+
+
+def _orcpt(original: Address, offered: Capabilities) -> str:
+    """ORCPT with the address type and quoting that fit it; empty where the server could not take it."""
+    if original.is_null:
+        return ""
+    text = original.quoted()
+    if text.isascii():
+        return "rfc822;" + _NOT_XTEXT.sub(lambda match: f"+{ord(match[0]):02X}", text)
+    # RFC 6533 3: utf-8-addr-unitext where the server speaks SMTPUTF8, else utf-8-addr-xtext.
+    pattern = _NOT_UTF8_XTEXT if offered.smtputf8 else _NOT_XTEXT
+    return "utf-8;" + pattern.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", text)
+
+
+def _notify(notify: Notify) -> str:
+    if Notify.NEVER in notify:
+        return "NEVER"
+    return ",".join(word.name or "" for word in (Notify.SUCCESS, Notify.FAILURE, Notify.DELAY) if word in notify)

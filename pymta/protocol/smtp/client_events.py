@@ -1,0 +1,96 @@
+"""What a client session tells its owner."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pymta.protocol.smtp.client_replies import ServerReply
+
+
+class Phase(Enum):
+    """What the session waits for. `doing` is Postfix's phrase for log lines, `command` for "in reply to"."""
+
+    GREETING = ("receiving the initial server greeting", "initial server greeting")
+    EHLO = ("performing the EHLO handshake", "EHLO command")
+    HELO = ("performing the HELO handshake", "HELO command")
+    LHLO = ("performing the LHLO handshake", "LHLO command")
+    XFORWARD = ("sending XFORWARD name/address", "XFORWARD name/address command")
+    MAIL = ("sending MAIL FROM", "MAIL FROM command")
+    RCPT = ("sending RCPT TO", "RCPT TO command")
+    DATA = ("sending DATA command", "DATA command")
+    BODY = ("sending message body", "message body")
+    END_OF_DATA = ("sending end of data -- message may be sent more than once", "end of DATA command")
+    RSET = ("sending final RSET", "RSET command")
+    QUIT = ("sending QUIT", "QUIT command")
+    IDLE = ("idle", "")
+
+    def __init__(self, doing: str, command: str) -> None:
+        self.doing = doing
+        self.command = command
+
+
+class ClientSignal(Enum):
+    """`next_event` without an event: more bytes are needed, or an answer of the owner is."""
+
+    NEED_DATA = "need data"
+    PAUSED = "paused"
+
+
+NEED_DATA = ClientSignal.NEED_DATA
+PAUSED = ClientSignal.PAUSED
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The handshake is done: `begin` may be called. `greeting` is the 220 reply."""
+
+    greeting: ServerReply
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """The server does not want to talk to us: `reply` came in `phase` of the handshake."""
+
+    phase: Phase
+    reply: ServerReply
+
+
+@dataclass(frozen=True, slots=True)
+class SendContent:
+    """The server waits for the content: answer with `send_content` and `end_content`."""
+
+
+@dataclass(frozen=True, slots=True)
+class RecipientReply:
+    """The reply that decided about one recipient, and to what it was one. END_OF_DATA with 2xx: delivered."""
+
+    phase: Phase
+    reply: ServerReply
+
+    @property
+    def is_delivered(self) -> bool:
+        return self.phase is Phase.END_OF_DATA and self.reply.is_positive
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A transaction is over; one reply per recipient, in the order of `begin`."""
+
+    replies: tuple[RecipientReply, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Lost:
+    """The connection ended in `phase`; recipients that were not decided by then have None."""
+
+    phase: Phase
+    replies: tuple[RecipientReply | None, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The server answered QUIT, or ended an idle session."""
+
+
+Event = Ready | Refused | SendContent | Finished | Lost | Closed

@@ -1,0 +1,114 @@
+"""What a server answers, read from bytes: bounded, and never an exception (RFC 5321 4.2, RFC 2034)."""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from dataclasses import dataclass
+
+# What is kept of one line, of one reply, and how much a server may send without being asked.
+LINE_LIMIT = 2048
+TEXT_LIMIT = 102_400
+LINES_LIMIT = 10_000
+UNASKED_LIMIT = 100
+
+_STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")
+_UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+@dataclass(frozen=True, slots=True)
+class ServerReply:
+    """One reply. `text` is as it came, codes included, lines separated by LF; `line` the same on one line.
+
+    `status` is the server's enhanced status where it fits the code, else `2.0.0`, `4.0.0` or `5.0.0`. What is no
+    reply at all has the code 0 and the status 4.5.0: a temporary failure.
+    """
+
+    code: int
+    status: str
+    text: str
+
+    @property
+    def line(self) -> str:
+        return self.text.replace("\n", " ")
+
+    @property
+    def is_positive(self) -> bool:
+        return 200 <= self.code < 300
+
+
+class ReplyReader:
+    """Cuts the server's bytes into replies. `is_broken` once it floods us: nothing is read any more."""
+
+    def __init__(self) -> None:
+        self.is_broken = False
+        self._rest = b""
+        self._in_long_line = False
+        self._lines: list[str] = []
+        self._line_count = 0
+        self._size = 0
+        self._replies: deque[ServerReply] = deque()
+
+    def feed(self, data: bytes) -> None:
+        if self.is_broken:
+            return
+        if self._in_long_line:
+            end = data.find(b"\n")
+            if end < 0:
+                return
+            data = data[end:]
+            self._in_long_line = False
+        lines = (self._rest + data).split(b"\n")
+        rest = lines.pop()
+        if len(rest) > LINE_LIMIT:
+            rest, self._in_long_line = rest[:LINE_LIMIT], True
+        self._rest = rest
+        for line in lines:
+            self._take(line)
+
+    def next_reply(self) -> ServerReply | None:
+        return self._replies.popleft() if self._replies else None
+
+    def put_back(self, reply: ServerReply) -> None:
+        """Make `reply` the next one again."""
+        self._replies.appendleft(reply)
+
+    @property
+    def pending(self) -> int:
+        """Whole replies that nobody took yet."""
+        return len(self._replies)
+
+    def _take(self, line: bytes) -> None:
+        text = _decode(line[:LINE_LIMIT])
+        code = text[:3]
+        is_reply = len(code) == 3 and code.isdecimal() and code.isascii() and code[0] in "2345"
+        continues = is_reply and text[3:4] == "-"
+        self._line_count += 1
+        if self._size < TEXT_LIMIT:
+            self._lines.append(text)
+            self._size += len(text)
+        if continues and self._line_count < LINES_LIMIT:
+            return
+        if continues:
+            self.is_broken = True
+        if not is_reply or text[3:4] not in ("", " "):
+            self._add(ServerReply(0, "4.5.0", "\n".join(self._lines[-1:])))
+        else:
+            # The last line decides, even when TEXT_LIMIT kept it out of the text.
+            self._add(ServerReply(int(code), _status(text), "\n".join(self._lines)))
+
+    def _add(self, reply: ServerReply) -> None:
+        self._replies.append(reply)
+        self._lines, self._line_count, self._size = [], 0, 0
+        if len(self._replies) > UNASKED_LIMIT:
+            self.is_broken = True
+
+
+def _status(text: str) -> str:
+    match = _STATUS.match(text, 4)
+    return match[0] if match and text[4] == text[0] else f"{text[0] if text[0] != '3' else '4'}.0.0"
+
+
+def _decode(line: bytes) -> str:
+    text = line.rstrip(b"\r").decode("utf-8", "replace")
+    return text if text.isprintable() else _UNPRINTABLE.sub("?", text)
