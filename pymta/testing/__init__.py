@@ -3,5 +3,6 @@
 from pymta.testing.clock import ManualClock
 from pymta.testing.log import RecordingLog
 from pymta.testing.resolver import FakeResolver
+from pymta.testing.spool import MemorySpool
 
-__all__ = ["FakeResolver", "ManualClock", "RecordingLog"]
+__all__ = ["FakeResolver", "ManualClock", "MemorySpool", "RecordingLog"]

@@ -1,0 +1,228 @@
+"""Message content on its way in and out: small in memory and in the database, large in files of its own.
+
+A file is `content/XX/QUEUE_ID`, XX a checksum of the id in hexadecimal, so that 256 directories share a large queue.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import zlib
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+
+from pymta.errors import SpoolError
+from pymta.model.queue import QueueId
+from pymta.ports import Content
+from pymta.spool.faults import NO_FAULTS, Faults
+
+IN_DATABASE_BELOW = 65536
+_FILE_BUFFER = 262144
+
+
+def file_path(directory: Path, queue_id: QueueId) -> Path:
+    """Where the content of `queue_id` lies when it is too large for the database."""
+    return directory / f"{zlib.crc32(queue_id.encode()) & 0xFF:02x}" / queue_id
+
+
+class MemoryContent:
+    """`ports.Content` in memory."""
+
+    __slots__ = ("data",)
+
+    def __init__(self, data: bytes) -> None:
+        self.data: bytes = data
+
+    @property
+    def size(self) -> int:
+        return len(self.data)
+
+    async def chunks(self, limit: int = 65536) -> AsyncIterator[bytes]:
+        for start in range(0, len(self.data), limit):
+            yield self.data[start : start + limit]
+
+
+class FileContent:
+    """`ports.Content` in a file, read in a thread. Raises SpoolError where the file is gone or too short."""
+
+    __slots__ = ("_path", "size")
+
+    def __init__(self, path: Path, size: int) -> None:
+        self._path = path
+        self.size = size
+
+    @property
+    def data(self) -> bytes | None:
+        return None
+
+    async def chunks(self, limit: int = 65536) -> AsyncIterator[bytes]:
+        left = self.size
+        try:
+            file = await asyncio.to_thread(self._path.open, "rb", 0)
+            with file:
+                while left:
+                    piece = await asyncio.to_thread(file.read, min(limit, left))
+                    if not piece:
+                        raise SpoolError(f"{self._path}: content ends {left} bytes early")
+                    left -= len(piece)
+                    yield piece
+        except OSError as error:
+            raise SpoolError(f"{self._path}: {error.strerror}") from error
+
+
+class StoredContent:
+    """`ports.Content` in the database; read once, then at hand."""
+
+    __slots__ = ("_data", "_read", "size")
+
+    def __init__(self, read: Callable[[], Awaitable[bytes]], size: int) -> None:
+        self._read = read
+        self._data: bytes | None = None
+        self.size = size
+
+    @property
+    def data(self) -> bytes | None:
+        return self._data
+
+    async def chunks(self, limit: int = 65536) -> AsyncIterator[bytes]:
+        if self._data is None:
+            self._data = await self._read()
+        for start in range(0, len(self._data), limit):
+            yield self._data[start : start + limit]
+
+
+class SpooledContent:
+    """`ports.ContentWriter`: in memory up to 64 KiB, beyond that in a file that grows as data comes.
+
+    `failure` keeps the first error of the file system until `Spool.add` reports it; what is written after it is
+    counted and dropped.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_buffered",
+        "_descriptor",
+        "_directory",
+        "_faults",
+        "_live",
+        "_queue_id",
+        "failure",
+        "size",
+    )
+
+    def __init__(self, directory: Path, queue_id: QueueId, live: set[QueueId], faults: Faults = NO_FAULTS) -> None:
+        """`live` holds the ids whose file may lie there without a row; this one is in it from create to `release`."""
+        self._directory = directory
+        self._queue_id = queue_id
+        self._live = live
+        self._faults = faults
+        self._buffer: list[bytes] = []
+        self._buffered = 0
+        self._descriptor: int | None = None
+        self.failure: OSError | None = None
+        self.size = 0
+
+    @property
+    def in_file(self) -> bool:
+        return self.size >= IN_DATABASE_BELOW
+
+    @property
+    def _path(self) -> Path:
+        return file_path(self._directory, self._queue_id)
+
+    def write(self, data: bytes) -> None:
+        self._buffer.append(data)
+        self._buffered += len(data)
+        self.size += len(data)
+        if self._buffered >= (_FILE_BUFFER if self._descriptor is not None else IN_DATABASE_BELOW):
+            self._flush()
+
+    def _flush(self) -> None:
+        data = self.take()
+        if self.failure is not None:
+            return
+        try:
+            if self._descriptor is None:
+                self._descriptor = self._create()
+            _write_all(self._descriptor, data)
+        except OSError as error:
+            self.failure = error
+
+    def _create(self) -> int:
+        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        path = self._path
+        self._live.add(self._queue_id)
+        try:
+            descriptor = os.open(path, flags, 0o600)
+        except FileNotFoundError:
+            path.parent.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(path.parent.parent)
+            descriptor = os.open(path, flags, 0o600)
+        self._faults("content created")
+        return descriptor
+
+    def take(self) -> bytes:
+        """What is in memory; for small content that is all of it, and the writer keeps nothing."""
+        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+        self._buffer.clear()
+        self._buffered = 0
+        return data
+
+    def content(self) -> Content:
+        """What was written, for reading back while it is at hand."""
+        if self.in_file:
+            return FileContent(self._path, self.size)
+        if len(self._buffer) != 1:
+            self._buffer[:] = [b"".join(self._buffer)]
+        return MemoryContent(self._buffer[0])
+
+    def sync(self) -> None:
+        """Bring file and directory entry to the disk; blocks, and is not tried twice. Raises OSError."""
+        self._flush()
+        if self.failure is not None:
+            raise self.failure
+        assert self._descriptor is not None
+        try:
+            os.fsync(self._descriptor)
+            sync_directory(self._path.parent)
+        except OSError as error:
+            self.failure = error
+            raise
+        finally:
+            os.close(self._descriptor)
+            self._descriptor = None
+        self._faults("content synced")
+
+    async def discard(self) -> None:
+        self.abandon()
+
+    def abandon(self) -> None:
+        """Remove what there is; harmless when done twice."""
+        self._buffer.clear()
+        self._buffered = 0
+        if self._descriptor is not None:
+            os.close(self._descriptor)
+            self._descriptor = None
+        if self.in_file:
+            with contextlib.suppress(OSError):
+                self._path.unlink()
+            self.release()
+
+    def release(self) -> None:
+        """The file has its row now, or is gone, or may be removed as nobody's."""
+        self._live.discard(self._queue_id)
+
+
+def _write_all(descriptor: int, data: bytes) -> None:
+    written = os.write(descriptor, data)
+    while written < len(data):
+        written += os.write(descriptor, memoryview(data)[written:])
+
+
+def sync_directory(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

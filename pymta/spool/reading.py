@@ -1,0 +1,93 @@
+"""From rows to entries, with an eye on what is broken. Runs in reader threads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pymta.model.queue import QueueEntry, QueueFilter, QueueId, QueueName
+from pymta.spool.content import IN_DATABASE_BELOW, file_path
+from pymta.spool.rows import decode, wreck
+from pymta.spool.sqlite import Reader
+
+DUE_QUEUES = (QueueName.INCOMING.value, QueueName.DEFERRED.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Damage:
+    """A message that cannot be delivered as it lies there."""
+
+    queue_id: QueueId
+    reason: str
+
+
+@dataclass(slots=True)
+class Page:
+    """Entries of `rows` rows, the last one at `last`, `(next_attempt, queue_id)`; the broken ones in `damage`."""
+
+    rows: int
+    last: tuple[float, QueueId]
+    entries: list[QueueEntry] = field(default_factory=list)
+    damage: list[Damage] = field(default_factory=list)
+
+
+def read_due(reader: Reader, now: float, limit: int, after: tuple[float, QueueId], content: Path) -> Page:
+    """Messages whose time has come, checked to be whole."""
+    return _read(reader, reader.due(DUE_QUEUES, now, limit, after), content)
+
+
+def read_message(reader: Reader, queue_id: QueueId, content: Path) -> tuple[QueueEntry | None, list[Damage]]:
+    """One message of any queue; only where it waits for delivery must it be whole."""
+    row = reader.message(queue_id)
+    if row is None:
+        return None, []
+    page = _read(reader, [row], content if row[1] in DUE_QUEUES else None)
+    return (page.entries[0] if page.entries else wreck(row)), page.damage
+
+
+def read_page(reader: Reader, query: QueueFilter, after: QueueId, limit: int) -> Page:
+    """Messages in order of id; a broken one is shown as far as it can be."""
+    rows = reader.page(query, after, limit)
+    page = _read(reader, rows, None)
+    if page.damage:
+        broken = {message.queue_id for message in page.damage}
+        page.entries.extend(wreck(row) for row in rows if row[0] in broken)
+        page.entries.sort(key=lambda entry: entry.queue_id)
+    return page
+
+
+def _read(reader: Reader, rows: Sequence[Sequence[Any]], content: Path | None) -> Page:
+    page = Page(len(rows), (rows[-1][2], rows[-1][0]) if rows else (0.0, ""))
+    queue_ids = [row[0] for row in rows]
+    recipients = reader.recipients(queue_ids) if rows else {}
+    sizes = reader.content_sizes(queue_ids) if rows and content is not None else {}
+    for row in rows:
+        try:
+            entry = decode(row, recipients[row[0]])
+        except ValueError as error:
+            page.damage.append(Damage(row[0], f"unreadable row: {error}"))
+            continue
+        reason = _incomplete(entry, sizes, content) if content is not None else ""
+        if reason:
+            page.damage.append(Damage(entry.queue_id, reason))
+        else:
+            page.entries.append(entry)
+    return page
+
+
+def _incomplete(entry: QueueEntry, sizes: dict[QueueId, int], content: Path) -> str:
+    if not entry.recipients:
+        return "no recipients"
+    found = _file_size(content, entry.queue_id) if entry.size >= IN_DATABASE_BELOW else sizes.get(entry.queue_id)
+    if found is None:
+        return "content is missing"
+    return "" if found == entry.size else f"content has {found} bytes instead of {entry.size}"
+
+
+def _file_size(content: Path, queue_id: QueueId) -> int | None:
+    try:
+        return file_path(content, queue_id).stat().st_size
+    except OSError:
+        return None

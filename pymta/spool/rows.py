@@ -1,0 +1,173 @@
+"""Queue entries as rows of plain SQL types, and back.
+
+What is searched or changed has a column of its own; the rest is one JSON text per message and one per recipient,
+empty where there is nothing to say.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from operator import attrgetter
+from typing import Any
+
+from pymta.errors import SpoolError
+from pymta.model.address import Address
+from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret
+from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName, RecipientUpdate
+
+MessageRow = tuple[QueueId, str, float, int, float | None, int, float, int, str, str, str]
+RecipientRow = tuple[QueueId, int, str, str, str, str]
+
+MESSAGE_COLUMNS = (
+    "queue_id, queue, next_attempt, attempts, warned_time, forced_expire, arrival_time, size,"
+    " sender_local, sender_domain, data"
+)
+RECIPIENT_COLUMNS = "queue_id, number, local_part, domain, data, outcome"
+
+_client_values = attrgetter(*(field.name for field in fields(Client)))
+_dump = json.JSONEncoder(separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True)
+class NewMessage:
+    """A message as the writer stores it; `content` is None where it lies in a file."""
+
+    message: MessageRow
+    recipients: list[RecipientRow]
+    content: bytes | None
+
+    @property
+    def weight(self) -> int:
+        """About how many bytes it adds to a transaction."""
+        return len(self.content or b"") + 256 * len(self.recipients)
+
+
+def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
+    """Raises SpoolError for an address that is not text (lone surrogates cannot be stored)."""
+    queue_id = entry.queue_id
+    sender = entry.sender
+    data = [
+        entry.queued_time,
+        None if entry.client == LOCAL_CLIENT else _client_values(entry.client),
+        entry.origin.value,
+        entry.body.value if entry.body else None,
+        entry.smtputf8,
+        entry.envid,
+        entry.ret.value if entry.ret else None,
+        entry.verp,
+        entry.filter,
+        entry.message_id,
+        entry.is_notice,
+    ]
+    _check_text(sender, queue_id)
+    message = (
+        queue_id,
+        entry.queue.value,
+        entry.next_attempt,
+        entry.attempts,
+        entry.warned_time,
+        int(entry.forced_expire),
+        entry.arrival_time,
+        entry.size,
+        sender.local_part,
+        sender.domain,
+        _dump(data),
+    )
+    return NewMessage(message, [_recipient_row(queue_id, recipient) for recipient in entry.recipients], content)
+
+
+def _check_text(address: Address, queue_id: QueueId) -> None:
+    if not address.is_ascii:
+        try:
+            str(address).encode()
+        except UnicodeEncodeError as error:
+            raise SpoolError(f"{queue_id}: an address is not valid UTF-8: {str(address)!r}") from error
+
+
+def _recipient_row(queue_id: QueueId, recipient: QueuedRecipient) -> RecipientRow:
+    address, original = recipient.address, recipient.original
+    _check_text(address, queue_id)
+    data = ""
+    if recipient.orcpt or recipient.notify.value or original != address:
+        data = _dump([original.local_part, original.domain, recipient.notify.value, recipient.orcpt])
+    return (
+        queue_id,
+        recipient.number,
+        address.local_part,
+        address.domain,
+        data,
+        encode_outcome(recipient) if recipient.reason or recipient.status else "",
+    )
+
+
+def encode_outcome(source: QueuedRecipient | RecipientUpdate) -> str:
+    """The last attempt's outcome for one recipient."""
+    return _dump([source.status, source.reason, source.relay, source.remote_mta, source.diagnostic])
+
+
+def decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> QueueEntry:
+    """Read back what `encode` wrote. Raises ValueError for anything else."""
+    try:
+        return _decode(message, recipients)
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
+def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> QueueEntry:
+    queue_id, queue, next_attempt, attempts, warned, expire, arrival, size, sender_local, sender_domain, data = message
+    queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice = json.loads(data)
+    return QueueEntry(
+        queue_id=queue_id,
+        queue=QueueName(queue),
+        sender=Address(sender_local, sender_domain),
+        recipients=tuple([_decode_recipient(row) for row in recipients]),
+        arrival_time=float(arrival),
+        queued_time=float(queued),
+        size=int(size),
+        client=LOCAL_CLIENT if client is None else Client(*client),
+        origin=Origin(origin),
+        body=Body(body) if body else None,
+        smtputf8=smtputf8,
+        envid=envid,
+        ret=Ret(ret) if ret else None,
+        verp=verp,
+        filter=filter_,
+        message_id=message_id,
+        next_attempt=float(next_attempt),
+        attempts=int(attempts),
+        warned_time=warned,
+        is_notice=is_notice,
+        forced_expire=bool(expire),
+    )
+
+
+def _decode_recipient(row: Sequence[Any]) -> QueuedRecipient:
+    _, number, local_part, domain, data, outcome = row
+    address = Address(local_part, domain)
+    original, notify, orcpt = address, Notify.DEFAULT, ""
+    if data:
+        original_local, original_domain, notify_value, orcpt = json.loads(data)
+        original, notify = Address(original_local, original_domain), Notify(notify_value)
+    recipient = (number, address, original, notify, orcpt)
+    if not outcome:
+        return QueuedRecipient(*recipient)
+    status, reason, relay, remote_mta, diagnostic = json.loads(outcome)
+    return QueuedRecipient(
+        *recipient, status=status, reason=reason, relay=relay, remote_mta=remote_mta, diagnostic=diagnostic
+    )
+
+
+def wreck(message: Sequence[Any]) -> QueueEntry:
+    """What can still be shown of a message whose rows `decode` refuses."""
+    queue_id, arrival, size = str(message[0]), message[6], message[7]
+    return QueueEntry(
+        queue_id=queue_id,
+        queue=QueueName.CORRUPT,
+        sender=Address(str(message[8]), str(message[9])),
+        recipients=(),
+        arrival_time=arrival if isinstance(arrival, float) else 0.0,
+        queued_time=0.0,
+        size=size if isinstance(size, int) else 0,
+    )

@@ -1,0 +1,274 @@
+"""The durable spool: tables in SQLite, large content in files (docs/queue.md)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from pymta.errors import SpoolError
+from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId, QueueName
+from pymta.ports import Clock, Content, ContentWriter, Log
+from pymta.spool.commits import GroupCommit
+from pymta.spool.content import (
+    IN_DATABASE_BELOW,
+    FileContent,
+    SpooledContent,
+    StoredContent,
+    file_path,
+    sync_directory,
+)
+from pymta.spool.faults import NO_FAULTS, Faults
+from pymta.spool.ids import QueueIds
+from pymta.spool.lock import SpoolLock
+from pymta.spool.reading import DUE_QUEUES, Damage, read_due, read_message, read_page
+from pymta.spool.rows import encode
+from pymta.spool.selection import matches
+from pymta.spool.sqlite import Reader, StorageFailure, Writer
+from pymta.spool.strays import remove_strays
+
+_PAGE = 500
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class _Open:
+    """What exists between `open` and `close`."""
+
+    writer: Writer
+    commits: GroupCommit
+    ids: QueueIds
+    reader: Reader
+    lister: Reader
+    # One thread per reader; files are synced beside the database, so that a large message delays no small one.
+    reading: ThreadPoolExecutor
+    listing: ThreadPoolExecutor
+    files: ThreadPoolExecutor
+
+
+class SqliteSpool:
+    """`ports.Spool` in `directory`, which is made for its owner only.
+
+    After a failed write or sync, changes raise SpoolError until the spool is closed and opened again; reading
+    goes on. Nothing is synced twice: after an error the system may have dropped what it could not write.
+    """
+
+    def __init__(
+        self, directory: Path, log: Log, clock: Clock, *, long_ids: bool = False, faults: Faults = NO_FAULTS
+    ) -> None:
+        self._directory = directory
+        self._database = directory / "queue.db"
+        self._content = directory / "content"
+        self._log = log
+        self._clock = clock
+        self._long_ids = long_ids
+        self._faults = faults
+        self._lock = SpoolLock(directory / "lock")
+        self._live: set[QueueId] = set()
+        self._state: _Open | None = None
+        self._cleaning: asyncio.Future[None] | None = None
+
+    # -- opening and closing
+
+    async def open(self) -> None:
+        """Raises SpoolLockedError where another process has the spool open, SpoolError where it is unusable."""
+        if self._state is not None:
+            raise SpoolError(f"{self._directory} is open already")
+        loop = asyncio.get_running_loop()
+        state = await asyncio.to_thread(self._open, loop)
+        state.commits.start()
+        self._state = state
+        self._cleaning = asyncio.ensure_future(self._remove_strays(state))
+
+    def _open(self, loop: asyncio.AbstractEventLoop) -> _Open:
+        try:
+            self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._lock.acquire()
+            self._content.mkdir(mode=0o700, exist_ok=True)
+            sync_directory(self._directory)
+        except OSError as error:
+            self._lock.release()
+            raise SpoolError(f"{self._directory}: {error.strerror}") from error
+        try:
+            writer = Writer(self._database, self._faults)
+            floor = writer.last_id_time()
+            instance = self._database.stat().st_ino
+            ids = QueueIds(self._clock.now, long=self._long_ids, instance=instance, floor=floor)
+            commits = GroupCommit(writer, loop, lambda: ids.last, self._forget_files)
+            readers = Reader(self._database), Reader(self._database)
+        except BaseException:
+            self._lock.release()
+            raise
+        pools = [ThreadPoolExecutor(count, f"spool-{use}") for use, count in (("read", 1), ("list", 1), ("files", 4))]
+        return _Open(writer, commits, ids, *readers, *pools)
+
+    async def close(self) -> None:
+        """Finish what is under way and give the spool free; harmless when it is not open."""
+        state, self._state = self._state, None
+        if state is None:
+            return
+        if self._cleaning is not None:
+            self._cleaning.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._cleaning
+        await asyncio.to_thread(self._close, state)
+        # Results of the last batch are on their way to the loop.
+        await asyncio.sleep(0)
+
+    def _close(self, state: _Open) -> None:
+        state.commits.stop()
+        for pool in (state.reading, state.listing, state.files):
+            pool.shutdown()
+        # The writer closes last: the last connection checkpoints, and that is its right alone.
+        for connection in (state.reader, state.lister):
+            connection.close()
+        with contextlib.suppress(SpoolError):
+            if state.commits.failure is None:
+                state.writer.apply([], [], [], state.ids.last)
+        state.writer.close()
+        self._lock.release()
+
+    def _opened(self) -> _Open:
+        if self._state is None:
+            raise SpoolError(f"{self._directory} is not open")
+        return self._state
+
+    # -- changing
+
+    def new_queue_id(self) -> QueueId:
+        return self._opened().ids.new()
+
+    def new_content(self, queue_id: QueueId) -> ContentWriter:
+        return SpooledContent(self._content, queue_id, self._live, self._faults)
+
+    async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
+        state = self._opened()
+        if not isinstance(content, SpooledContent):
+            raise SpoolError(f"{entry.queue_id}: content was not written with new_content of this spool")
+        try:
+            if entry.size != content.size or not entry.recipients:
+                raise SpoolError(f"{entry.queue_id}: an entry needs recipients and the size of its content")
+            if content.in_file:
+                await self._sync_file(state, content)
+            new = encode(entry, None if content.in_file else content.content().data)
+            await state.commits.submit(new)
+        except StorageFailure:
+            # The row may be on the disk: its file stays until the next start has looked.
+            raise
+        except SpoolError:
+            content.abandon()
+            raise
+        content.release()
+
+    async def _sync_file(self, state: _Open, content: SpooledContent) -> None:
+        if state.commits.failure is not None:
+            raise state.commits.failure
+        try:
+            await asyncio.get_running_loop().run_in_executor(state.files, content.sync)
+        except OSError as error:
+            text = f"content file: {error.strerror}"
+            if error.errno in _NO_SPACE:
+                raise SpoolError(text) from error
+            state.commits.failure = StorageFailure(text)
+            content.abandon()
+            raise state.commits.failure from error
+
+    async def update(self, update: EntryUpdate) -> None:
+        await self._opened().commits.submit(update)
+
+    async def remove(self, queue_id: QueueId) -> bool:
+        return queue_id in await self._opened().commits.submit(queue_id)
+
+    def _forget_files(self, removed: dict[QueueId, int]) -> None:
+        large = [queue_id for queue_id, size in removed.items() if size >= IN_DATABASE_BELOW]
+        if large and self._state is not None:
+            self._state.files.submit(self._unlink, large)
+
+    def _unlink(self, queue_ids: list[QueueId]) -> None:
+        for queue_id in queue_ids:
+            with contextlib.suppress(OSError):
+                file_path(self._content, queue_id).unlink()
+                self._faults("content removed")
+
+    # -- reading
+
+    async def load(self, queue_id: QueueId) -> QueueEntry | None:
+        entry, damage = await self._read(lambda reader: read_message(reader, queue_id, self._content))
+        await self._set_aside(damage)
+        return entry
+
+    def content(self, entry: QueueEntry) -> Content:
+        if entry.size >= IN_DATABASE_BELOW:
+            return FileContent(file_path(self._content, entry.queue_id), entry.size)
+        return StoredContent(lambda: self._read_content(entry.queue_id), entry.size)
+
+    async def _read_content(self, queue_id: QueueId) -> bytes:
+        data = await self._read(lambda reader: reader.content(queue_id))
+        if data is None:
+            raise SpoolError(f"{queue_id}: content is missing")
+        return data
+
+    async def due(self, now: float, limit: int, after: tuple[float, QueueId] = (0.0, "")) -> list[QueueEntry]:
+        found: list[QueueEntry] = []
+        while len(found) < limit:
+            wanted, start = limit - len(found), after
+            page = await self._read(lambda reader: read_due(reader, now, wanted, start, self._content))  # noqa: B023
+            await self._set_aside(page.damage)
+            found.extend(page.entries)
+            if page.rows < wanted:
+                break
+            after = page.last
+        return found
+
+    async def next_due(self, after: float = -1.0) -> float | None:
+        return await self._read(lambda reader: reader.next_due(DUE_QUEUES, after))
+
+    async def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
+        after = ""
+        while True:
+            start = after
+            page = await self._list(lambda reader: read_page(reader, query, start, _PAGE))  # noqa: B023
+            for entry in page.entries:
+                if matches(entry, query):
+                    yield entry
+            if page.rows < _PAGE:
+                return
+            after = page.last[1]
+
+    async def counts(self) -> dict[str, int]:
+        return await self._list(lambda reader: reader.counts())
+
+    async def _read(self, read: Callable[[Reader], T]) -> T:
+        state = self._opened()
+        return await asyncio.get_running_loop().run_in_executor(state.reading, read, state.reader)
+
+    async def _list(self, read: Callable[[Reader], T]) -> T:
+        state = self._opened()
+        return await asyncio.get_running_loop().run_in_executor(state.listing, read, state.lister)
+
+    async def _set_aside(self, damage: list[Damage]) -> None:
+        """Move broken messages to the corrupt queue, so that nothing else waits for them."""
+        for message in damage:
+            self._log.warning(f"corrupt queue entry {message.queue_id}: {message.reason}; moved to the corrupt queue")
+            with contextlib.suppress(SpoolError):
+                await self.update(EntryUpdate(message.queue_id, queue=QueueName.CORRUPT))
+
+    async def _remove_strays(self, state: _Open) -> None:
+        """What a crash left of unfinished messages, one directory at a time, while mail flows."""
+        loop = asyncio.get_running_loop()
+        for number in range(256):
+            place = self._content / f"{number:02x}"
+            try:
+                removed = await loop.run_in_executor(state.listing, remove_strays, place, state.lister, self._live)
+            except SpoolError as error:
+                self._log.warning(f"cannot look for left-over content files: {error}")
+                return
+            if removed:
+                self._log.info(f"removed {removed} left-over content file{'s' if removed > 1 else ''} in {place}")
