@@ -1,0 +1,126 @@
+"""The two mail systems under test, each with its own folder, queue and port."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from tests.support.peers import RealPostfix, environment, free_port, program, started
+
+
+@dataclass
+class Running:
+    """A started system: where it listens, and its first process."""
+
+    name: str
+    port: int
+    pid: int
+    folder: Path
+
+
+@dataclass
+class Pymta:
+    """pymta from this checkout."""
+
+    folder: Path
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    name: str = "pymta"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Running]:
+        port = free_port()
+        config = self.folder / "etc"
+        config.mkdir(parents=True, exist_ok=True)
+        values = {
+            "compatibility_level": "3.6",
+            "queue_directory": str(self.folder / "spool"),
+            "mail_spool_directory": str(self.folder / "mail") + "/",
+            "maillog_file": str(self.folder / "mail.log"),
+            "maillog_file_prefixes": "/",
+            "mail_owner": "mail",
+            "inet_interfaces": "127.0.0.1",
+            "inet_protocols": "ipv4",
+            "myhostname": "pymta.example.com",
+            "mynetworks": "127.0.0.0/8",
+            "alias_maps": "",
+            "alias_database": "",
+            "smtp_host_lookup": "native",
+            "disable_dns_lookups": "yes",
+            **self.parameters,
+        }
+        (config / "main.cf").write_text("".join(f"{name} = {value}\n" for name, value in values.items()))
+        lines = [f"127.0.0.1:{port} inet n - n - - smtpd"]
+        lines += [f"{one} unix - - n - - {one}" for one in ("smtp", "local", "virtual", "error", "discard")]
+        lines += ["relay unix - - n - - smtp", "retry unix - - n - - error"]
+        (config / "master.cf").write_text("\n".join(lines) + "\n")
+        command = [sys.executable, "-m", "pymta.cli", "-c", str(config), "run"]
+        with started(*command, port=port) as process:
+            yield Running(self.name, port, process.pid, self.folder)
+
+
+@dataclass
+class Postfix:
+    """Debian's Postfix with its default settings."""
+
+    folder: Path
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    name: str = "Postfix"
+
+    @contextlib.contextmanager
+    def running(self) -> Iterator[Running]:
+        postfix = RealPostfix(self.folder, {"maillog_file": str(self.folder / "log" / "mail.log"), **self.parameters})
+        postfix.prepare()
+        with postfix.running() as system:
+            yield Running(self.name, system.port, _master(system), self.folder)
+
+
+def _master(system: RealPostfix) -> int:
+    return int((system.queue / "pid" / "master.pid").read_text().split()[0])
+
+
+def smtp_source(
+    port: int,
+    messages: int,
+    *,
+    size: int,
+    sessions: int = 20,
+    recipient: str = "recipient@example.net",
+    options: tuple[str, ...] = (),
+) -> None:
+    """Send `messages` of `size` bytes over `sessions` parallel connections; returns when all were accepted."""
+    subprocess.run(
+        [
+            program("smtp-source"),
+            "-s",
+            str(sessions),
+            "-l",
+            str(size),
+            "-m",
+            str(messages),
+            *options,
+            "-f",
+            "sender@example.com",
+            "-t",
+            recipient,
+            f"127.0.0.1:{port}",
+        ],
+        env=environment(),
+        check=True,
+        stdout=subprocess.DEVNULL,
+        timeout=600,
+    )
+
+
+@contextlib.contextmanager
+def smtp_sink(messages: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A sink that ends by itself after so many messages."""
+    port = free_port()
+    # The connection that looks whether it listens counts as none: -M counts messages.
+    user = ("-u", "nobody") if os.geteuid() == 0 else ()
+    with started(program("smtp-sink"), *user, "-M", str(messages), f"127.0.0.1:{port}", "1000", port=port) as process:
+        yield port, process
