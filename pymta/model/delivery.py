@@ -40,6 +40,16 @@ class DeliveryRequest:
 
 
 @dataclass(frozen=True, slots=True)
+class DeliveryPart:
+    """What became of one address that a recipient was expanded to (an alias's member, a `.forward` entry)."""
+
+    address: Address
+    outcome: Outcome
+    status: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class DeliveryResult:
     """The outcome for one recipient; a request yields exactly one for each.
 
@@ -49,7 +59,8 @@ class DeliveryResult:
     `delivered`; empty means what fits the outcome. `dsn_relayed` tells that the remote took over the duty to
     report success. `connection_use` counts the messages over one connection, this one included.
     `connect_seconds` and `transfer_seconds` are the last two of `delays=`. `host_unreachable` tells qmgr that
-    the next hop as a whole failed, not this message.
+    the next hop as a whole failed, not this message. `parts` are the addresses that the recipient was expanded to:
+    where there are any, the log has one line for each of them instead of one for the recipient.
     """
 
     number: int
@@ -65,3 +76,4 @@ class DeliveryResult:
     connect_seconds: float = 0.0
     transfer_seconds: float = 0.0
     host_unreachable: bool = False
+    parts: tuple[DeliveryPart, ...] = ()
