@@ -1,6 +1,24 @@
 """Addresses: reading them, their standard form, and where they go (trivial-rewrite(8), cleanup(8))."""
 
+from pymta.rewrite.envelope import EnvelopeMapping
 from pymta.rewrite.headers import external, rewrite_header_addresses
+from pymta.rewrite.mapping import MappingError
 from pymta.rewrite.parse import parse_addresses
+from pymta.rewrite.recipients import Recipients
+from pymta.rewrite.resolver import Rewriter
+from pymta.rewrite.settings import MappingSettings, RecipientSettings, RewriteSettings
+from pymta.rewrite.standard import StandardForm
 
-__all__ = ["external", "parse_addresses", "rewrite_header_addresses"]
+__all__ = [
+    "EnvelopeMapping",
+    "MappingError",
+    "MappingSettings",
+    "RecipientSettings",
+    "Recipients",
+    "RewriteSettings",
+    "Rewriter",
+    "StandardForm",
+    "external",
+    "parse_addresses",
+    "rewrite_header_addresses",
+]
