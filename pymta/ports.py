@@ -213,6 +213,26 @@ class Queue(Protocol):
         ...
 
 
+class QueueAdmin(Protocol):
+    """What an administrator may do to the queue. Raises SpoolError."""
+
+    def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
+        """Matching messages in queue-id order, those under delivery in the active queue; never all in memory."""
+        ...
+
+    async def flush(self, query: QueueFilter) -> int:
+        """Make matching messages due now, dead destinations forgiven; how many."""
+        ...
+
+    def change(self, action: str, query: QueueFilter) -> AsyncIterator[QueueId]:
+        """Apply `delete`, `hold`, `release`, `requeue` or `expire`; yields the ids that it changed, as it goes."""
+        ...
+
+    async def counts(self) -> dict[str, int]:
+        """Messages per queue name."""
+        ...
+
+
 class DeliveryAgent(Protocol):
     """A transport's worker: smtp, local, pipe, or an app's own Python function."""
 
