@@ -1,0 +1,86 @@
+"""Queue commands on a spool at rest: the command itself holds the spool while it works, as postsuper(1) may."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator, Mapping
+from typing import Any
+
+from pymta.cli.places import SpoolPlaces
+from pymta.control.queue import QueueCommands
+from pymta.errors import SpoolError
+from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId, QueueName
+from pymta.runtime.clock import SystemClock
+from pymta.spool import SqliteSpool
+
+
+class _StderrLog:
+    def debug(self, line: str) -> None: ...
+
+    def info(self, line: str) -> None: ...
+
+    def warning(self, line: str) -> None:
+        import sys
+
+        sys.stderr.write(f"warning: {line}\n")
+
+    error = warning
+
+
+class SpoolAdmin:
+    """`ports.QueueAdmin` for a spool that no program uses."""
+
+    def __init__(self, spool: SqliteSpool) -> None:
+        self._spool = spool
+
+    def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
+        return self._spool.entries(query)
+
+    async def flush(self, query: QueueFilter) -> int:
+        raise SpoolError("Cannot flush mail queue - mail system is down")
+
+    async def change(self, action: str, query: QueueFilter) -> AsyncIterator[QueueId]:
+        async for entry in self._spool.entries(query):
+            if action == "delete":
+                if await self._spool.remove(entry.queue_id):
+                    yield entry.queue_id
+            elif update := _update(action, entry):
+                await self._spool.update(update)
+                yield entry.queue_id
+
+    async def counts(self) -> dict[str, int]:
+        return await self._spool.counts()
+
+
+def _update(action: str, entry: QueueEntry) -> EntryUpdate | None:
+    """The change of state that `action` means for a message, None where it means none."""
+    held = entry.queue is QueueName.HOLD
+    if action == "hold" and not held:
+        return EntryUpdate(entry.queue_id, queue=QueueName.HOLD)
+    if action == "release" and held:
+        return EntryUpdate(entry.queue_id, queue=QueueName.DEFERRED, next_attempt=0.0)
+    if action == "requeue":
+        return EntryUpdate(entry.queue_id, queue=QueueName.INCOMING, next_attempt=0.0)
+    if action == "expire":
+        return EntryUpdate(entry.queue_id, forced_expire=True)
+    return None
+
+
+def run(where: SpoolPlaces, command: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    """The rows of one command; raises SpoolError, SpoolLockedError, ValueError."""
+    if not (where.queue / "queue.db").exists():
+        return
+    with asyncio.Runner() as runner:
+        log, clock = _StderrLog(), SystemClock()
+        spool = SqliteSpool(where.queue, log, clock)
+        runner.run(spool.open())
+        try:
+            rows = QueueCommands(SpoolAdmin(spool), spool, clock).run(command, arguments)
+            while (row := runner.run(_next(rows))) is not None:
+                yield dict(row)
+        finally:
+            runner.run(spool.close())
+
+
+async def _next(rows: AsyncIterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
+    return await anext(rows, None)
