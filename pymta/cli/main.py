@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pymta
 from pymta.cli import client
-from pymta.cli.places import SpoolPlaces, config_directory
+from pymta.cli.places import config_directory
 from pymta.errors import ConfigError, PymtaError
+from pymta.runtime.places import SpoolPlaces
 
 _STOP_SECONDS = 90.0
 _POSTFIX_LEVEL = "3.11"

@@ -6,11 +6,11 @@ import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
-from pymta.cli.places import SpoolPlaces
 from pymta.control.queue import QueueCommands
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.runtime.clock import SystemClock
+from pymta.runtime.places import SpoolPlaces
 from pymta.spool import SqliteSpool
 
 

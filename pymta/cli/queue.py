@@ -13,10 +13,10 @@ from typing import Any
 
 from pymta.cli import offline
 from pymta.cli.client import CommandFailed, DaemonDown, call
-from pymta.cli.places import SpoolPlaces
 from pymta.cli.queue_format import listing, plural
 from pymta.cli.sendmail import places
 from pymta.errors import PymtaError
+from pymta.runtime.places import SpoolPlaces
 
 _IDS_PER_REQUEST = 1000
 _QUEUE_ID = re.compile(r"[A-Za-z0-9]{1,60}")

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import IO
 
 from pymta.cli.client import CommandFailed, DaemonDown, run
-from pymta.cli.places import SpoolPlaces, config_directory
+from pymta.cli.places import config_directory
 from pymta.pickup.drop import write_drop
 from pymta.pickup.submission import Submission
+from pymta.runtime.places import SpoolPlaces
 
 _MEMORY = 1 << 20
 

@@ -1,0 +1,163 @@
+"""The running program's start: what needs root first, then never again."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import pwd
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from pymta.app import MTA, ListenPlan, listen_plan, open_actions, report_problems
+from pymta.config import Config
+from pymta.delivery.mailbox_jobs import UserActions
+from pymta.errors import ConfigError, PymtaError
+from pymta.pickup.drop import DIRECTORY_MODE
+from pymta.runtime.logging import MailLog, open_sink
+from pymta.runtime.loop import run
+from pymta.runtime.places import SpoolPlaces
+from pymta.runtime.privileges import become, make_directory, owner
+from pymta.runtime.sockets import inherited_sockets, listen, notify_systemd
+
+Ready = Callable[[], None]
+_READY = b"ready"
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """All that was opened while we could: the configuration is good, the ports are ours."""
+
+    config: Config
+    places: SpoolPlaces
+    log: MailLog
+    sockets: dict[str, list[socket.socket]]
+    actions: UserActions | None
+
+
+def check(directory: Path) -> int:
+    """Read the configuration and build everything from it but sockets; problems go to standard error."""
+    config = Config.load(directory)
+    errors = report_problems(config, sys.stderr)
+    if errors:
+        return 1
+    MTA(config)
+    return 0
+
+
+def run_foreground(directory: Path, ready: Ready = lambda: None) -> int:
+    """Run until SIGTERM, SIGINT or `pymta stop`; SIGHUP reloads. Raises ConfigError before anything was opened."""
+    prepared = _prepare(directory)
+    return run(_serve(prepared, ready))
+
+
+def _prepare(directory: Path) -> Prepared:
+    config = Config.load(directory)
+    if report_problems(config, sys.stderr):
+        raise ConfigError("the configuration has errors; nothing was started")
+    account = owner(config.text("mail_owner")) if os.geteuid() == 0 else None
+    places = SpoolPlaces.below(config.text("queue_directory"))
+    make_places(places, account)
+    log = _open_log(config, account)
+    sockets = _bind(listen_plan(config))
+    actions = open_actions(config, account)
+    if account is not None:
+        become(account)
+    return Prepared(config, places, log, sockets, actions)
+
+
+def make_places(places: SpoolPlaces, account: pwd.struct_passwd | None) -> None:
+    """The spool's directories with their modes; raises ConfigError."""
+    make_directory(places.root, 0o755, account)
+    make_directory(places.queue, 0o700, account)
+    make_directory(places.public, 0o755, account)
+    make_directory(places.maildrop, DIRECTORY_MODE, account)
+
+
+def _open_log(config: Config, account: pwd.struct_passwd | None) -> MailLog:
+    path = config.text("maillog_file")
+    prefixes = config.items("maillog_file_prefixes")
+    if path and not any(path.startswith(prefix) for prefix in prefixes):
+        raise ConfigError(f"{path} does not begin with one of maillog_file_prefixes", name="maillog_file")
+    try:
+        sink = open_sink(path, config.text("myhostname").partition(".")[0])
+        if account is not None and path and not path.startswith("/dev/"):
+            os.chown(path, account.pw_uid, account.pw_gid)
+    except OSError as error:
+        raise ConfigError(f"cannot open {path}: {error.strerror}", name="maillog_file") from error
+    return MailLog(sink)
+
+
+def _bind(plan: ListenPlan) -> dict[str, list[socket.socket]]:
+    inherited = inherited_sockets()
+    return {name: [listen(place, inherited) for place in places] for name, places in plan.items()}
+
+
+async def _serve(prepared: Prepared, ready: Ready) -> int:
+    stop = asyncio.Event()
+    mta = MTA(
+        prepared.config,
+        log=prepared.log,
+        places=prepared.places,
+        sockets=prepared.sockets,
+        actions=prepared.actions,
+        on_stop=stop.set,
+    )
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, mta.request_reload)
+    try:
+        await mta.start()
+        ready()
+        notify_systemd("READY=1")
+        await stop.wait()
+        notify_systemd("STOPPING=1")
+    finally:
+        await mta.stop()
+        prepared.log.close()
+    return 0
+
+
+def run_in_background(directory: Path) -> int:
+    """Start a process of its own and return once it accepts mail, or with what kept it from that."""
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(reading)
+        os._exit(_daemon(directory, writing))
+    os.close(writing)
+    with os.fdopen(reading, "rb") as answer:
+        text = answer.read()
+    sys.stderr.write(text.removesuffix(_READY).decode(errors="replace"))
+    if text.endswith(_READY):
+        return 0
+    os.waitpid(child, 0)
+    return 1
+
+
+def _daemon(directory: Path, answer: int) -> int:
+    """The new process: no terminal, no standard files; `answer` hears `ready` or what went wrong."""
+    os.setsid()
+    null = os.open(os.devnull, os.O_RDWR)
+    os.dup2(null, 0)
+    # What start-up prints goes to the one who waits; afterwards only the log is left.
+    os.dup2(answer, 2)
+    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+
+    def ready() -> None:
+        os.write(answer, _READY)
+        os.dup2(null, 1)
+        os.dup2(null, 2)
+        os.close(answer)
+
+    try:
+        if Config.load(directory).text("maillog_file") == "/dev/stdout":
+            raise ConfigError("in the background there is no /dev/stdout: name a file or leave it empty for syslog")
+        return run_foreground(directory, ready)
+    except (PymtaError, OSError) as error:
+        sys.stderr.write(f"pymta: fatal: {error}\n")
+        return 1

@@ -1,0 +1,38 @@
+"""What pymta keeps in `queue_directory`, and where."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True, slots=True)
+class SpoolPlaces:
+    """Everything that pymta keeps in `queue_directory` lies in its `pymta` folder, beside what Postfix keeps there."""
+
+    root: Path
+
+    @classmethod
+    def below(cls, queue_directory: str | Path) -> SpoolPlaces:
+        return cls(Path(queue_directory) / "pymta")
+
+    @property
+    def queue(self) -> Path:
+        """The spool proper; only its owner may enter."""
+        return self.root / "queue"
+
+    @property
+    def public(self) -> Path:
+        return self.root / "public"
+
+    @property
+    def control_socket(self) -> Path:
+        return self.public / "control"
+
+    @property
+    def maildrop(self) -> Path:
+        return self.root / "maildrop"
+
+    @property
+    def pid_file(self) -> Path:
+        return self.public / "master.pid"
