@@ -30,6 +30,7 @@ class AccessContext:
     `recipient` is the one under decision (RCPT, VRFY); `recipients` are those accepted before. `size` is the
     client's SIZE= until end of data, then the content's. `unauthorized_pipelining` tells that the client sent
     commands ahead of a reply where the protocol forbids it. `command` is the verb as received (EHLO or HELO).
+    `deferrals` are the `Verdict.deferral`s, None left out, of this session's CONNECT, its last HELO and last MAIL.
     """
 
     stage: Stage
@@ -44,6 +45,7 @@ class AccessContext:
     smtputf8: bool = False
     unauthorized_pipelining: bool = False
     etrn_domain: str = ""
+    deferrals: tuple[Reply, ...] = ()
 
 
 class EffectKind(Enum):
@@ -69,16 +71,19 @@ class Verdict:
 
     `reply` is None where the client may go on. `disconnect` closes the session after the reply (421, 521,
     HANGUP). `effects` apply to the message. `log` are complete lines without queue id, in Postfix's form.
+    HANGUP has no reply: the connection is closed without a word. `deferral` is what CONNECT, HELO or MAIL would
+    answer if the message were permitted later (defer_if_permit without smtpd_delay_reject).
     """
 
     reply: Reply | None = None
     effects: tuple[Effect, ...] = ()
     disconnect: bool = False
     log: tuple[str, ...] = field(default=())
+    deferral: Reply | None = None
 
     @property
     def permits(self) -> bool:
-        return self.reply is None
+        return self.reply is None and not self.disconnect
 
 
 PERMIT = Verdict()

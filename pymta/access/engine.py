@@ -1,0 +1,211 @@
+"""Which restriction lists run at which stage, and how their outcomes become one verdict (SMTPD_ACCESS_README)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import NamedTuple
+
+from pymta.access import subject
+from pymta.access.compile import Compiler, Place
+from pymta.access.decision import SERVER_ERROR, Decision, LookupFailed, Outcome
+from pymta.access.destination import reject_unlisted_recipient, reject_unlisted_sender
+from pymta.access.environment import Environment, Sleep
+from pymta.access.registry import STANDARD, Registry
+from pymta.access.rules import Rule, RuleList
+from pymta.access.safety import check_relay
+from pymta.access.settings import AccessSettings
+from pymta.access.subject import Subject
+from pymta.errors import ConfigError
+from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
+from pymta.model.reply import Reply
+from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver, Restriction
+from pymta.tables import TableFactory
+
+_FAILURE = Verdict(Reply.of(451, SERVER_ERROR.text, "4.3.0"))
+
+
+class _Phase(NamedTuple):
+    """One list, what it speaks about, and whether that is known yet."""
+
+    rules: RuleList
+    subject: Callable[[AccessContext], Subject]
+    applies: Callable[[AccessContext], bool]
+
+
+class AccessEngine:
+    """The `AccessPolicy` of one smtpd service.
+
+    `classes` holds the text of every list that smtpd_restriction_classes names. `extra` are an app's restrictions
+    by the name under which lists use them. `sleep` waits that many seconds. Raises ConfigError for what is wrong
+    in a list, and where the lists make an open relay.
+    """
+
+    def __init__(
+        self,
+        settings: AccessSettings,
+        tables: TableFactory,
+        resolver: Resolver,
+        rewriter: AddressResolver,
+        directory: RecipientDirectory,
+        log: Log,
+        *,
+        sleep: Sleep,
+        classes: Mapping[str, str] | None = None,
+        extra: Mapping[str, Restriction] | None = None,
+        registry: Registry = STANDARD,
+    ) -> None:
+        permits = " ".join(settings.smtpd_log_access_permit_actions)
+        self._settings = settings
+        self._environment = Environment(
+            settings=settings,
+            mynetworks=tables.network_list(
+                settings.mynetworks, "mynetworks" in settings.parent_domain_matches_subdomains, title="mynetworks"
+            ),
+            logged_permits=tables.string_list(permits, title="smtpd_log_access_permit_actions") if permits else None,
+            resolver=resolver,
+            rewriter=rewriter,
+            directory=directory,
+            log=log,
+            sleep=sleep,
+        )
+        lists = _class_texts(settings, classes or {})
+        compiler = Compiler(registry.with_extra((extra or {}).items()), tables, lists, log)
+        self._compile_phases(compiler)
+        check_relay(settings, lists, log)
+
+    def _compile_phases(self, compiler: Compiler) -> None:
+        settings = self._settings
+
+        def rules(name: str, bare_check: str = "") -> RuleList:
+            return compiler.compile(getattr(settings, name), Place(name, bare_check))
+
+        self._client = _Phase(rules("smtpd_client_restrictions", "check_client_access"), subject.client, _always)
+        self._helo = _Phase(rules("smtpd_helo_restrictions", "check_helo_access"), subject.helo, _after_helo)
+        self._sender = _Phase(rules("smtpd_sender_restrictions", "check_sender_access"), subject.sender, _after_mail)
+        relay = rules("smtpd_relay_restrictions", "check_recipient_access")
+        recipient = rules("smtpd_recipient_restrictions", "check_recipient_access")
+        both = (relay, recipient) if settings.smtpd_relay_before_recipient_restrictions else (recipient, relay)
+        self._recipient = tuple(one for one in both if one.rules)
+        self._data = _Phase(rules("smtpd_data_restrictions"), subject.data, _always)
+        self._end_of_data = _Phase(rules("smtpd_end_of_data_restrictions"), subject.end_of_data, _always)
+        self._etrn = _Phase(rules("smtpd_etrn_restrictions", "check_etrn_access"), subject.etrn, _always)
+        early = (self._client, self._helo) if settings.smtpd_delay_reject else ()
+        self._before_etrn = tuple(phase for phase in early if phase.rules.rules)
+        late = (*early, self._sender) if settings.smtpd_delay_reject else ()
+        self._before_recipient = tuple(phase for phase in late if phase.rules.rules)
+
+    async def decide(self, context: AccessContext) -> Verdict:
+        """The verdict for one stage; never raises."""
+        try:
+            return await self._decide(context)
+        except Exception as error:  # a bug of ours must not end a session, nor let mail pass
+            self._environment.log.error(f"access check at {context.stage.value}: {type(error).__name__}: {error}")
+            return _FAILURE
+
+    async def _decide(self, context: AccessContext) -> Verdict:
+        match context.stage:
+            case Stage.RCPT | Stage.VRFY:
+                return await self._at_recipient(context)
+            case Stage.CONNECT:
+                return await self._at_early_stage(context, self._client)
+            case Stage.HELO:
+                return await self._at_early_stage(context, self._helo)
+            case Stage.MAIL:
+                return await self._at_early_stage(context, self._sender)
+            case Stage.DATA:
+                return await self._at_data(context, self._data)
+            case Stage.END_OF_DATA:
+                return await self._at_data(context, self._end_of_data)
+            case Stage.ETRN:
+                return await self._at_etrn(context)
+
+    async def _at_early_stage(self, context: AccessContext, phase: _Phase) -> Verdict:
+        """CONNECT, HELO or MAIL. A defer_if_permit here waits in `Verdict.deferral` until RCPT."""
+        if self._settings.smtpd_delay_reject:
+            return PERMIT
+        decision = Decision(context, self._environment, phase.subject(context))
+        outcome = await _run(phase, decision) if phase.rules.rules else Outcome.DUNNO
+        if outcome is not Outcome.REJECT and context.stage is Stage.MAIL:
+            await self._check_sender_exists(decision)
+        return decision.verdict()
+
+    async def _at_recipient(self, context: AccessContext) -> Verdict:
+        decision = Decision(context, self._environment, subject.recipient(context))
+        for phase in self._before_recipient:
+            if await _run(phase, decision) is Outcome.REJECT:
+                return decision.verdict()
+        if self._settings.smtpd_delay_reject and await self._check_sender_exists(decision) is Outcome.REJECT:
+            return decision.verdict()
+        decision.subject = subject.recipient(context)
+        decision.defer_if_reject = None
+        for rules in self._recipient:
+            if decision.effects and decision.is_discarded:
+                break
+            if await rules(decision) is Outcome.REJECT:
+                return decision.verdict()
+        if decision.settle() is not Outcome.REJECT:
+            await self._check_recipient_exists(decision)
+        return decision.verdict()
+
+    async def _at_data(self, context: AccessContext, phase: _Phase) -> Verdict:
+        if not phase.rules.rules:
+            return PERMIT
+        if context.recipient is None and len(context.recipients) == 1:
+            context = replace(context, recipient=context.recipients[0].original)
+        decision = Decision(replace(context, deferrals=()), self._environment, phase.subject(context))
+        if await _run(phase, decision) is not Outcome.REJECT:
+            decision.settle()
+        return decision.verdict()
+
+    async def _at_etrn(self, context: AccessContext) -> Verdict:
+        decision = Decision(context, self._environment, subject.etrn(context))
+        for phase in (*self._before_etrn, self._etrn):
+            if await _run(phase, decision) is Outcome.REJECT:
+                return decision.verdict()
+        decision.settle()
+        return decision.verdict()
+
+    async def _check_sender_exists(self, decision: Decision) -> Outcome:
+        if not self._settings.smtpd_reject_unlisted_sender or decision.is_discarded:
+            return Outcome.DUNNO
+        return await _guarded(reject_unlisted_sender, decision)
+
+    async def _check_recipient_exists(self, decision: Decision) -> Outcome:
+        if not self._settings.smtpd_reject_unlisted_recipient or (decision.effects and decision.is_discarded):
+            return Outcome.DUNNO
+        return await _guarded(reject_unlisted_recipient, decision)
+
+
+async def _run(phase: _Phase, decision: Decision) -> Outcome:
+    if not phase.applies(decision.context) or decision.is_discarded:
+        return Outcome.DUNNO
+    decision.subject = phase.subject(decision.context)
+    decision.defer_if_reject = None
+    return await phase.rules(decision)
+
+
+async def _guarded(rule: Rule, decision: Decision) -> Outcome:
+    try:
+        return await rule(decision)
+    except LookupFailed as failure:
+        return decision.lookup_failed(failure)
+
+
+def _class_texts(settings: AccessSettings, classes: Mapping[str, str]) -> dict[str, str]:
+    missing = [name for name in settings.smtpd_restriction_classes if not classes.get(name, "").strip()]
+    if missing:
+        raise ConfigError(f"restriction class `{missing[0]}' needs a definition", name="smtpd_restriction_classes")
+    return {name: classes[name] for name in settings.smtpd_restriction_classes}
+
+
+def _always(context: AccessContext) -> bool:
+    return True
+
+
+def _after_helo(context: AccessContext) -> bool:
+    return context.helo_name is not None
+
+
+def _after_mail(context: AccessContext) -> bool:
+    return context.sender is not None

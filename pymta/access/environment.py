@@ -1,0 +1,42 @@
+"""What restrictions may ask: everything that is injected into the engine."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pymta.access.settings import AccessSettings
+from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver
+
+Sleep = Callable[[float], Awaitable[object]]
+
+
+class AccessTable(Protocol):
+    """Tables of one check_*_access, asked in order. `partial` marks a key that is only a part of the name."""
+
+    async def find(self, key: str, *, partial: bool = False) -> str | None: ...
+
+
+class NetworkMatch(Protocol):
+    """A list of clients; raises TableError where that cannot be known."""
+
+    async def matches(self, address: str, name: str = "") -> bool: ...
+
+
+class StringMatch(Protocol):
+    async def matches(self, name: str) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Environment:
+    """`logged_permits` is smtpd_log_access_permit_actions, None where it is empty."""
+
+    settings: AccessSettings
+    mynetworks: NetworkMatch
+    logged_permits: StringMatch | None
+    resolver: Resolver
+    rewriter: AddressResolver
+    directory: RecipientDirectory
+    log: Log
+    sleep: Sleep

@@ -1,0 +1,138 @@
+"""Every name that may stand in a restriction list (postconf(5), SMTPD_ACCESS_README)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from difflib import get_close_matches
+
+from pymta.access import access_maps, client, destination, domains, generic
+from pymta.access.access_maps import Check
+from pymta.access.parse import Words
+from pymta.access.rules import AppRestriction, Pause, Rule
+from pymta.ports import Restriction
+
+Builder = Callable[[str, Words], Rule]
+"""Make a rule that takes arguments: from its name and the words that follow it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """`rules` take no argument, `checks` one `type:table`, `builders` read what they need. Names are lower case."""
+
+    rules: dict[str, Rule] = field(default_factory=dict)
+    checks: dict[str, Check] = field(default_factory=dict)
+    builders: dict[str, Builder] = field(default_factory=dict)
+
+    @property
+    def names(self) -> set[str]:
+        return {*self.rules, *self.checks, *self.builders, "warn_if_reject"}
+
+    def with_extra(self, extra: Iterable[tuple[str, Restriction]]) -> Registry:
+        """The same with an app's own restrictions, each under its name; they win over ours."""
+        added: dict[str, Rule] = {name.lower(): AppRestriction(restriction) for name, restriction in extra}
+        keep = {name: rule for name, rule in self.rules.items() if name not in added}
+        checks = {name: check for name, check in self.checks.items() if name not in added}
+        builders = {name: builder for name, builder in self.builders.items() if name not in added}
+        return Registry({**keep, **added}, checks, builders)
+
+    def complaint(self, name: str, classes: Iterable[str] = ()) -> str:
+        """Why `name` is not one of ours, and what was probably meant."""
+        if name in NOT_BUILT:
+            return f'restriction "{name}" is known but not supported yet; leaving it out would weaken the list'
+        if name in REMOVED:
+            return f'restriction "{name}" was removed from Postfix; use "{REMOVED[name]}" instead'
+        close = get_close_matches(name, {*self.names, *NOT_BUILT, *classes}, n=1)
+        hint = f"; did you mean {close[0]}?" if close else "; a class must be listed in smtpd_restriction_classes"
+        return f'unknown smtpd restriction: "{name}"{hint}'
+
+
+def _pause(name: str, words: Words) -> Rule:
+    return Pause(words.take_number(name))
+
+
+STANDARD = Registry(
+    rules={
+        "permit": generic.permit,
+        "dunno": generic.dunno,
+        "reject": generic.reject,
+        "defer": generic.defer,
+        "defer_if_permit": generic.defer_if_permit,
+        "defer_if_reject": generic.defer_if_reject,
+        "reject_unauth_pipelining": generic.reject_unauth_pipelining,
+        "reject_multi_recipient_bounce": generic.reject_multi_recipient_bounce,
+        "permit_mynetworks": client.permit_mynetworks,
+        "permit_sasl_authenticated": client.permit_sasl_authenticated,
+        "reject_unknown_client_hostname": client.reject_unknown_client_hostname,
+        "reject_unknown_client": client.reject_unknown_client_hostname,
+        "reject_unknown_reverse_client_hostname": client.reject_unknown_reverse_client_hostname,
+        "reject_invalid_helo_hostname": domains.reject_invalid_helo_hostname,
+        "reject_invalid_hostname": domains.reject_invalid_helo_hostname,
+        "reject_non_fqdn_helo_hostname": domains.reject_non_fqdn_helo_hostname,
+        "reject_non_fqdn_hostname": domains.reject_non_fqdn_helo_hostname,
+        "reject_unknown_helo_hostname": domains.reject_unknown_helo_hostname,
+        "reject_unknown_hostname": domains.reject_unknown_helo_hostname,
+        "reject_non_fqdn_sender": domains.reject_non_fqdn_sender,
+        "reject_non_fqdn_recipient": domains.reject_non_fqdn_recipient,
+        "reject_unknown_sender_domain": domains.reject_unknown_sender_domain,
+        "reject_unknown_address": domains.reject_unknown_sender_domain,
+        "reject_unknown_recipient_domain": domains.reject_unknown_recipient_domain,
+        "permit_auth_destination": destination.permit_auth_destination,
+        "reject_unauth_destination": destination.reject_unauth_destination,
+        "defer_unauth_destination": destination.defer_unauth_destination,
+        "reject_unlisted_recipient": destination.reject_unlisted_recipient,
+        "check_recipient_maps": destination.reject_unlisted_recipient,
+        "reject_unlisted_sender": destination.reject_unlisted_sender,
+    },
+    checks={
+        "check_client_access": access_maps.check_client,
+        "check_reverse_client_hostname_access": access_maps.check_reverse_client_hostname,
+        "check_sasl_access": access_maps.check_sasl,
+        "check_helo_access": access_maps.check_helo,
+        "check_sender_access": access_maps.check_sender,
+        "check_recipient_access": access_maps.check_recipient,
+        "check_etrn_access": access_maps.check_etrn,
+    },
+    builders={"sleep": _pause},
+)
+
+_BY_DNS = (
+    f"check_{what}_{record}_access"
+    for what in ("client", "reverse_client_hostname", "helo", "sender", "recipient")
+    for record in ("a", "mx", "ns")
+)
+
+NOT_BUILT = frozenset(
+    {
+        *_BY_DNS,
+        "check_ccert_access",
+        "check_policy_service",
+        "permit_dnswl_client",
+        "permit_inet_interfaces",
+        "permit_mx_backup",
+        "permit_rhswl_client",
+        "permit_tls_all_clientcerts",
+        "permit_tls_clientcerts",
+        "reject_authenticated_sender_login_mismatch",
+        "reject_known_sender_login_mismatch",
+        "reject_plaintext_session",
+        "reject_rbl",
+        "reject_rbl_client",
+        "reject_rhsbl_client",
+        "reject_rhsbl_helo",
+        "reject_rhsbl_recipient",
+        "reject_rhsbl_reverse_client",
+        "reject_rhsbl_sender",
+        "reject_sender_login_mismatch",
+        "reject_unauthenticated_sender_login_mismatch",
+        "reject_unverified_recipient",
+        "reject_unverified_sender",
+    }
+)
+"""Postfix has them; we do not yet. A list that names one does not start."""
+
+REMOVED = {
+    "permit_naked_ip_address": "permit_mynetworks or permit_sasl_authenticated",
+    "reject_maps_rbl": "reject_rbl_client",
+    "check_relay_domains": "permit_mynetworks, reject_unauth_destination",
+}

@@ -1,0 +1,45 @@
+"""What the restriction engine reads from main.cf."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class AccessSettings:
+    """postconf(5) names. Restriction lists stay text: the engine compiles them and names what is wrong in them."""
+
+    smtpd_client_restrictions: str
+    smtpd_helo_restrictions: str
+    smtpd_sender_restrictions: str
+    smtpd_relay_restrictions: str
+    smtpd_recipient_restrictions: str
+    smtpd_data_restrictions: str
+    smtpd_end_of_data_restrictions: str
+    smtpd_etrn_restrictions: str
+    smtpd_restriction_classes: tuple[str, ...]
+    smtpd_delay_reject: bool
+    smtpd_relay_before_recipient_restrictions: bool
+    smtpd_reject_unlisted_recipient: bool
+    smtpd_reject_unlisted_sender: bool
+    smtpd_null_access_lookup_key: str
+    smtpd_log_access_permit_actions: tuple[str, ...]
+    receive_override_options: tuple[str, ...]
+    mynetworks: str
+    parent_domain_matches_subdomains: tuple[str, ...]
+    recipient_delimiter: str
+    allow_untrusted_routing: bool
+    soft_bounce: bool
+    access_map_reject_code: int
+    access_map_defer_code: int
+    reject_code: int
+    defer_code: int
+    invalid_hostname_reject_code: int
+    multi_recipient_bounce_reject_code: int
+    non_fqdn_reject_code: int
+    relay_domains_reject_code: int
+    unknown_address_reject_code: int
+    unknown_client_reject_code: int
+    unknown_hostname_reject_code: int
+    unknown_address_tempfail_action: str
+    unknown_helo_hostname_tempfail_action: str
