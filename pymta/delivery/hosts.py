@@ -30,7 +30,7 @@ class Destination:
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """One address to try. `is_best` marks the lowest preference of the destination."""
+    """One address to try: an IP address, or a socket's path with port 0. `is_best`: of the lowest preference."""
 
     name: str
     address: str
@@ -41,6 +41,16 @@ class Host:
     @property
     def is_ipv6(self) -> bool:
         return ":" in self.address
+
+    @property
+    def named(self) -> str:
+        """`NAME[ADDRESS]`, as error texts name a host."""
+        return f"{self.name}[{self.address}]"
+
+    @property
+    def relay(self) -> str:
+        """`NAME[ADDRESS]:PORT`, as `relay=` shows a host; a local socket has no port."""
+        return f"{self.named}:{self.port}" if self.port else self.named
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Generic, TypeVar
@@ -29,7 +29,7 @@ class SessionPool(Generic[S]):
     def __init__(self, limits: PoolLimits, on_demand: bool = True) -> None:
         self._limits = limits
         self._on_demand = on_demand
-        self._idle: dict[Hashable, deque[S]] = {}
+        self._idle: dict[Hashable, dict[S, None]] = {}
         self._expiry: OrderedDict[S, tuple[Hashable, float]] = OrderedDict()
         self._last_request: OrderedDict[Hashable, float] = OrderedDict()
 
@@ -52,16 +52,13 @@ class SessionPool(Generic[S]):
     def take(self, key: Hashable, now: float) -> S | None:
         """An idle session for `key`, the one used last."""
         sessions = self._idle.get(key)
-        while sessions:
-            session = sessions.pop()
-            if not sessions:
-                del self._idle[key]
-            _, expiry = self._expiry.pop(session)
-            if expiry > now:
-                return session
-            self._put_last(key, session, expiry)
+        if not sessions:
             return None
-        return None
+        session = next(reversed(sessions))
+        if self._expiry[session][1] <= now:
+            return None
+        self.remove(session)
+        return session
 
     def put(self, key: Hashable, session: S, now: float, opened: float, uses: int) -> list[S]:
         """Keep `session`; returns those to end instead: itself where it is worn out, or the oldest of too many."""
@@ -82,7 +79,7 @@ class SessionPool(Generic[S]):
         if entry is None:
             return
         sessions = self._idle[entry[0]]
-        sessions.remove(session)
+        del sessions[session]
         if not sessions:
             del self._idle[entry[0]]
 
@@ -103,5 +100,5 @@ class SessionPool(Generic[S]):
         return ended
 
     def _put_last(self, key: Hashable, session: S, expiry: float) -> None:
-        self._idle.setdefault(key, deque()).append(session)
+        self._idle.setdefault(key, {})[session] = None
         self._expiry[session] = (key, expiry)

@@ -2,7 +2,8 @@
 
 from pymta.testing.clock import ManualClock
 from pymta.testing.log import RecordingLog
+from pymta.testing.peer import Act, PeerMessage, ScriptedPeer
 from pymta.testing.resolver import FakeResolver
 from pymta.testing.spool import MemorySpool
 
-__all__ = ["FakeResolver", "ManualClock", "MemorySpool", "RecordingLog"]
+__all__ = ["Act", "FakeResolver", "ManualClock", "MemorySpool", "PeerMessage", "RecordingLog", "ScriptedPeer"]

@@ -1,0 +1,246 @@
+"""One client connection: a session over a transport, with a time limit for every phase."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from pymta.delivery.hosts import Host
+from pymta.ports import Content
+from pymta.protocol.smtp.client import ClientSession
+from pymta.protocol.smtp.client_events import ClientSignal, Event, Phase
+
+_CHUNK = 65_536
+
+
+@dataclass(frozen=True, slots=True)
+class TimeLimits:
+    """Seconds without progress in each phase; `connect` for the connection itself.
+
+    Where `per_request` is set, a phase as a whole must end within its limit, content within the limit plus its
+    size at `data_rate` bytes per second (smtp_per_request_deadline).
+    """
+
+    connect: float
+    phases: Mapping[Phase, float]
+    per_request: bool = False
+    data_rate: int = 500
+
+
+class ContentUnreadableError(Exception):
+    """The content could not be read to its end; nothing of the message counts as sent."""
+
+
+class ClientConnection(asyncio.Protocol):
+    """Drives a `ClientSession` with `host`. `opened` and `messages` are the owner's notes for reuse.
+
+    `timed_out` tells why a session was lost. `on_idle_end` is called when the other side ends or spoils an idle
+    session.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        session: ClientSession,
+        limits: TimeLimits,
+        on_idle_end: Callable[[ClientConnection], None],
+        opened: float = 0.0,
+    ) -> None:
+        self.host = host
+        self.session = session
+        self.timed_out = False
+        self.opened = opened
+        self.messages = 0
+        self._limits = limits
+        self._on_idle_end = on_idle_end
+        self._loop = asyncio.get_running_loop()
+        self._transport: asyncio.Transport | None = None
+        self._waiter: asyncio.Future[None] | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._deadline = float("inf")
+        self._paused = False
+        self._unsent = 0
+
+    # asyncio's callbacks.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        session = self.session
+        idle = session.phase is Phase.IDLE
+        session.receive_data(data)
+        output = session.data_to_send()
+        if output and self._transport:
+            self._transport.write(output)
+        if session.has_event:
+            self._wake()
+        elif idle and not session.is_reusable:
+            self.abort()
+            self._on_idle_end(self)
+        elif not self._limits.per_request:
+            self._set_deadline()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        idle = self.session.phase is Phase.IDLE
+        self.session.receive_eof()
+        self._transport = None
+        self._paused = False
+        self._cancel_timer()
+        self._wake()
+        if idle:
+            self._on_idle_end(self)
+
+    def pause_writing(self) -> None:
+        self._paused = True
+
+    def resume_writing(self) -> None:
+        self._paused = False
+        self._wake()
+
+    # The owner's side.
+
+    @property
+    def is_alive(self) -> bool:
+        return self._transport is not None and not self._transport.is_closing()
+
+    async def next_event(self) -> Event:
+        """The session's next event; waits for it as long as the phase allows. `Lost` after a timeout."""
+        session = self.session
+        while True:
+            self.flush()
+            event = session.next_event()
+            if not isinstance(event, ClientSignal):
+                self._deadline = float("inf")
+                return event
+            if self._transport is None:
+                session.receive_eof()
+                continue
+            await self._wait()
+
+    def flush(self) -> None:
+        """Hand what the session has to say to the transport."""
+        output = self.session.data_to_send()
+        if output and self._transport:
+            self._transport.write(output)
+
+    async def send_content(self, content: Content) -> None:
+        """Send the whole content and the final dot; a lost connection shows in the next event.
+
+        Raises ContentUnreadableError, with the connection cut, so that no half message can be taken for a whole one.
+        """
+        session = self.session
+        data = content.data
+        if data is not None:
+            session.send_content(data)
+            session.end_content()
+            return
+        self._extend_for(content.size)
+        try:
+            async for chunk in content.chunks(_CHUNK):
+                if session.phase is not Phase.BODY:
+                    return
+                session.send_content(chunk)
+                self.flush()
+                while self._paused and session.phase is Phase.BODY:
+                    await self._wait()
+        except Exception as error:
+            self.abort()
+            raise ContentUnreadableError(str(error)) from error
+        if session.phase is Phase.BODY:
+            session.end_content()
+
+    def rest(self) -> None:
+        """Nothing is expected of an idle session: stop the clock."""
+        self._deadline = float("inf")
+
+    def end(self, wait_for_reply: bool) -> None:
+        """Say QUIT and close, in the background; without `wait_for_reply` at once (smtp_skip_quit_response)."""
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            return
+        if self.session.phase is not Phase.IDLE:
+            self.abort()
+            return
+        self.session.quit()
+        transport.write(self.session.data_to_send())
+        if wait_for_reply:
+            self._waiter = self._loop.create_future()
+            self._waiter.add_done_callback(lambda _: self.abort())
+            self._set_deadline()
+        else:
+            self._cancel_timer()
+            transport.close()
+            if transport.get_write_buffer_size():
+                self._set_deadline()
+
+    def abort(self) -> None:
+        """Cut the connection."""
+        self._cancel_timer()
+        if self._transport:
+            self._transport.abort()
+
+    # Waiting and its limits.
+
+    async def _wait(self) -> None:
+        self._set_deadline()
+        self._waiter = self._loop.create_future()
+        try:
+            await self._waiter
+        finally:
+            self._waiter = None
+
+    def _wake(self) -> None:
+        if self._waiter and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    def _extend_for(self, size: int) -> None:
+        if self._limits.per_request:
+            limit = self._limits.phases[Phase.BODY] + size / self._limits.data_rate
+            self._arm(self._loop.time() + limit)
+
+    def _set_deadline(self) -> None:
+        phase = self.session.phase
+        if phase is Phase.BODY and self._limits.per_request:
+            return
+        limit = self._limits.phases.get(phase)
+        if limit is None:
+            self._deadline = float("inf")
+        else:
+            self._arm(self._loop.time() + limit)
+
+    def _arm(self, deadline: float) -> None:
+        """One timer serves all phases: it is set anew only where it would come too late."""
+        self._deadline = deadline
+        if self._transport:
+            self._unsent = self._transport.get_write_buffer_size()
+        if self._timer is not None and self._timer.when() > deadline:
+            self._cancel_timer()
+        if self._timer is None:
+            self._timer = self._loop.call_at(deadline, self._on_timer)
+
+    def _on_timer(self) -> None:
+        self._timer = None
+        if self._deadline == float("inf") or self._transport is None:
+            return
+        if self._loop.time() < self._deadline - 0.001:
+            self._timer = self._loop.call_at(self._deadline, self._on_timer)
+            return
+        if not self._limits.per_request and self._transport.get_write_buffer_size() < self._unsent:
+            # Slow, but it moves: the limit is for a connection that stands still.
+            self._set_deadline()
+            return
+        self.timed_out = True
+        self.session.receive_eof()
+        self.abort()
+        self._wake()
+
+    def _cancel_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None

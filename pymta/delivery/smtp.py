@@ -1,0 +1,292 @@
+"""smtp(8) and lmtp(8): deliver to other hosts, over sessions that are kept while there is mail for them."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import ipaddress
+import os
+import random
+import socket
+from collections.abc import Awaitable, Callable, Collection, Sequence
+from pathlib import Path
+
+from pymta.delivery.connection import ClientConnection, TimeLimits
+from pymta.delivery.hosts import (
+    Destination,
+    Failure,
+    Host,
+    HostResolver,
+    HostRules,
+    find_hosts,
+    parse_destination,
+    split_destinations,
+)
+from pymta.delivery.pool import PoolLimits, SessionPool
+from pymta.delivery.smtp_delivery import SmtpDelivery
+from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy
+from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
+from pymta.model.delivery import DeliveryRequest, DeliveryResult
+from pymta.ports import Clock, Content, Log
+from pymta.protocol.smtp.client import ClientOptions, ClientSession
+from pymta.protocol.smtp.client_events import Phase
+
+_PARSED_LIMIT = 10_000
+
+
+class SmtpAgent:
+    """A `DeliveryAgent` for one transport; LmtpSettings make it speak LMTP. Any number of deliveries at once.
+
+    `own_addresses` are those where mail to port 25 reaches ourselves (inet_interfaces, proxy_interfaces).
+    `always_cached` answers for smtp_connection_cache_destinations; without it the list is taken as plain names.
+    """
+
+    def __init__(
+        self,
+        settings: SmtpSettings | LmtpSettings,
+        resolver: HostResolver,
+        clock: Clock,
+        log: Log,
+        *,
+        own_addresses: Collection[str] = (),
+        always_cached: Callable[[str], Awaitable[bool]] | None = None,
+        shuffle: Callable[[list[Host]], None] = random.shuffle,
+    ) -> None:
+        self.settings = agent_settings(settings)
+        self.clock = clock
+        self.log = log
+        self._resolver = resolver
+        self._always_cached = always_cached
+        self._rules = _host_rules(self.settings, own_addresses, shuffle)
+        self._options = _client_options(self.settings)
+        self._limits = _time_limits(self.settings)
+        self._source = _source_addresses(self.settings)
+        self._default_port = service_port(self.settings.tcp_port) or (24 if self.settings.lmtp else 25)
+        self._parsed: dict[str, tuple[Destination | Host | Failure, ...]] = {}
+        self._pool: SessionPool[ClientConnection] = SessionPool(
+            PoolLimits(
+                idle=self.settings.connection_cache_time_limit,
+                age=self.settings.connection_reuse_time_limit,
+                uses=self.settings.connection_reuse_count_limit,
+            ),
+            self.settings.connection_cache_on_demand,
+        )
+        self._sweep: asyncio.TimerHandle | None = None
+
+    async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
+        """One result per recipient, in the order of the request."""
+        return await SmtpDelivery(self, request, content).run()
+
+    def close(self) -> None:
+        """End the idle sessions; deliveries under way go on."""
+        for connection in self._pool.clear():
+            self.end(connection)
+
+    # What a delivery asks.
+
+    def destinations(self, nexthop: str) -> tuple[Destination | Host | Failure, ...]:
+        """The destinations of `nexthop` and then those of smtp_fallback_relay, each read."""
+        parsed = self._parsed.get(nexthop)
+        if parsed is None:
+            if len(self._parsed) >= _PARSED_LIMIT:
+                self._parsed.clear()
+            parsed = self._parsed[nexthop] = self._parse(nexthop)
+        return parsed
+
+    def is_fallback(self, nexthop: str, position: int) -> bool:
+        """Whether the destination at `position` is one of smtp_fallback_relay's."""
+        return position >= len(self.destinations(nexthop)) - len(self.settings.fallback_relay)
+
+    async def hosts(self, destination: Destination | Host) -> tuple[Host, ...] | Failure:
+        if isinstance(destination, Host):
+            return (destination,)
+        return await find_hosts(destination, self._rules, self._resolver)
+
+    async def connect(self, host: Host) -> ClientConnection | Failure:
+        """A connection whose handshake is still to come, or why there is none."""
+        try:
+            async with asyncio.timeout(self._limits.connect or None):
+                return await self._open(host)
+        except TimeoutError:
+            cause = os.strerror(errno.ETIMEDOUT)
+        except OSError as error:
+            cause = os.strerror(error.errno) if error.errno else str(error)
+        place = host.named if not host.port else f"{host.named}:{host.port}"
+        return Failure("4.4.1", f"connect to {place}: {cause}")
+
+    def security_for(self, destination: Destination | Host) -> SecurityPolicy:
+        """The policy for `destination`; with it, its sessions are kept."""
+        return CLEARTEXT
+
+    def note_request(self, key: PoolKey) -> bool:
+        return self._pool.note_request(key, self.clock.monotonic())
+
+    def take(self, key: PoolKey) -> ClientConnection | None:
+        """A kept session that is still alive."""
+        while (connection := self._pool.take(key, self.clock.monotonic())) is not None:
+            if connection.is_alive and connection.session.can_begin:
+                return connection
+            connection.abort()
+        return None
+
+    async def keep_or_end(self, connection: ClientConnection, key: PoolKey, since: float, dense: bool) -> None:
+        """Keep a session after a message where more mail is to be expected, else end it."""
+        now = self.clock.monotonic()
+        session = connection.session
+        usable = connection.is_alive and session.is_reusable and session.can_begin
+        if not usable or not (dense or self._pool.is_dense(key, now, since) or await self._is_always_cached(key)):
+            self.end(connection)
+            return
+        connection.rest()
+        for worn_out in self._pool.put(key, connection, now, connection.opened, connection.messages):
+            self.end(worn_out)
+        self._plan_sweep()
+
+    def end(self, connection: ClientConnection) -> None:
+        connection.end(wait_for_reply=not self.settings.skip_quit_response)
+
+    # Connections.
+
+    async def _open(self, host: Host) -> ClientConnection:
+        loop = asyncio.get_running_loop()
+
+        def protocol() -> ClientConnection:
+            session = ClientSession(self._options)
+            return ClientConnection(host, session, self._limits, self._pool.remove, self.clock.monotonic())
+
+        if not host.port:
+            path = str(Path(self.settings.queue_directory, host.address))
+            _, connection = await loop.create_unix_connection(protocol, path)
+            return connection
+        source = self._source[host.is_ipv6]
+        if not source:
+            _, connection = await loop.create_connection(protocol, host.address, host.port)
+            return connection
+        bound = self._bound_socket(host, source)
+        try:
+            await loop.sock_connect(bound, (host.address, host.port))
+            _, connection = await loop.create_connection(protocol, sock=bound)
+        except BaseException:
+            bound.close()
+            raise
+        return connection
+
+    def _bound_socket(self, host: Host, source: str) -> socket.socket:
+        bound = socket.socket(socket.AF_INET6 if host.is_ipv6 else socket.AF_INET, socket.SOCK_STREAM)
+        bound.setblocking(False)
+        try:
+            bound.bind((source, 0))
+        except OSError as error:
+            self.log.warning(f"bind {source}: {os.strerror(error.errno or 0)}")
+            if self.settings.bind_address_enforce:
+                bound.close()
+                raise
+        return bound
+
+    async def _is_always_cached(self, key: PoolKey) -> bool:
+        names = self.settings.connection_cache_destinations
+        if not names or not isinstance(key.destination, Destination):
+            return False
+        name = key.destination.host.lower()
+        return await self._always_cached(name) if self._always_cached else name in map(str.lower, names)
+
+    def _plan_sweep(self) -> None:
+        if self._sweep is None and len(self._pool):
+            limit = self.settings.connection_cache_time_limit
+            self._sweep = asyncio.get_running_loop().call_later(max(limit / 4, 0.1), self._end_expired)
+
+    def _end_expired(self) -> None:
+        self._sweep = None
+        for connection in self._pool.expired(self.clock.monotonic()):
+            self.end(connection)
+        self._plan_sweep()
+
+    def _parse(self, nexthop: str) -> tuple[Destination | Host | Failure, ...]:
+        if self.settings.lmtp and nexthop.startswith("unix:"):
+            return (Host(self.settings.myhostname, nexthop.removeprefix("unix:"), 0),)
+        texts = split_destinations(nexthop)
+        if not texts:
+            return (Failure("4.3.5", f'mail system configuration error: null destination: "{nexthop}"'),)
+        if self.settings.lmtp:
+            texts = [text.removeprefix("inet:") for text in texts]
+        return tuple(
+            parse_destination(text, self._default_port, service_port, by_mx=not self.settings.lmtp)
+            for text in (*texts, *self.settings.fallback_relay)
+        )
+
+
+def service_port(name: str) -> int | None:
+    """The TCP port of a service, by number or by its name in services(5)."""
+    if name.isascii() and name.isdecimal():
+        return int(name)
+    try:
+        return socket.getservbyname(name, "tcp")
+    except OSError:
+        return {"smtp": 25, "lmtp": 24, "submission": 587, "submissions": 465, "smtps": 465}.get(name)
+
+
+def _host_rules(settings: AgentSettings, own: Collection[str], shuffle: Callable[[list[Host]], None]) -> HostRules:
+    protocols = set(settings.inet_protocols)
+    families = {"ipv4", "ipv6"} if "all" in protocols else protocols & {"ipv4", "ipv6"}
+    without_dns = settings.disable_dns_lookups or settings.dns_support_level == "disabled"
+    return HostRules(
+        shuffle=shuffle,
+        own_addresses=frozenset(own),
+        inet_protocols=frozenset(families),
+        host_lookup=("native",) if without_dns else settings.host_lookup,
+        address_preference=settings.address_preference,
+        balance_inet_protocols=settings.balance_inet_protocols,
+        randomize_addresses=settings.randomize_addresses,
+        mx_address_limit=settings.mx_address_limit,
+        defer_if_no_mx_address_found=settings.defer_if_no_mx_address_found,
+        ignore_mx_lookup_error=settings.ignore_mx_lookup_error,
+    )
+
+
+def _client_options(settings: AgentSettings) -> ClientOptions:
+    return ClientOptions(
+        helo_name=settings.helo_name,
+        lmtp=settings.lmtp,
+        always_ehlo=settings.always_send_ehlo,
+        never_ehlo=settings.never_send_ehlo,
+        discarded_keywords=frozenset(word.lower() for word in settings.discard_ehlo_keywords),
+        line_limit=settings.line_length_limit,
+    )
+
+
+def _time_limits(settings: AgentSettings) -> TimeLimits:
+    return TimeLimits(
+        connect=settings.connect_timeout,
+        phases={
+            Phase.GREETING: settings.helo_timeout,
+            Phase.EHLO: settings.helo_timeout,
+            Phase.HELO: settings.helo_timeout,
+            Phase.LHLO: settings.helo_timeout,
+            Phase.MAIL: settings.mail_timeout,
+            Phase.RCPT: settings.rcpt_timeout,
+            Phase.DATA: settings.data_init_timeout,
+            Phase.BODY: settings.data_xfer_timeout,
+            Phase.END_OF_DATA: settings.data_done_timeout,
+            Phase.RSET: settings.rset_timeout,
+            Phase.QUIT: settings.quit_timeout,
+        },
+        per_request=settings.per_request_deadline,
+        data_rate=settings.min_data_rate,
+    )
+
+
+def _source_addresses(settings: AgentSettings) -> tuple[str, str]:
+    """The addresses to connect from, IPv4 and IPv6: set, or the only one that inet_interfaces has of its family."""
+    source = [settings.bind_address, settings.bind_address6]
+    listed: tuple[list[str], list[str]] = ([], [])
+    for text in settings.inet_interfaces:
+        try:
+            address = ipaddress.ip_address(text.strip("[]"))
+        except ValueError:
+            # A word or a name (`all`, `loopback-only`): the system picks the address.
+            return source[0], source[1]
+        listed[address.version == 6].append(str(address))
+    for number, addresses in enumerate(listed):
+        if not source[number] and len(addresses) == 1 and not ipaddress.ip_address(addresses[0]).is_loopback:
+            source[number] = addresses[0]
+    return source[0], source[1]

@@ -1,0 +1,326 @@
+"""One delivery request over SMTP or LMTP: host after host until every recipient has its result (smtp(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pymta.delivery.connection import ClientConnection, ContentUnreadableError
+from pymta.delivery.hosts import SMTP_PORT, Destination, Failure, Host
+from pymta.delivery.smtp_content import needs_smtputf8
+from pymta.delivery.smtp_security import PoolKey
+from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.model.queue import QueuedRecipient
+from pymta.ports import Content
+from pymta.protocol.smtp.client_commands import is_sendable
+from pymta.protocol.smtp.client_events import Finished, Lost, Ready, RecipientReply, Refused, SendContent
+from pymta.protocol.smtp.client_replies import ServerReply
+
+if TYPE_CHECKING:
+    from pymta.delivery.smtp import SmtpAgent
+
+
+class SmtpDelivery:
+    """The state of one delivery: who is left, what became of the others, and the last thing that went wrong.
+
+    A temporary failure is final only where no other host is left to try; a permanent one always is.
+    """
+
+    def __init__(self, agent: SmtpAgent, request: DeliveryRequest, content: Content) -> None:
+        self._agent = agent
+        self._request = request
+        self._content = content
+        self._left: list[QueuedRecipient] = []
+        self._results: dict[int, DeliveryResult] = {}
+        self._failure: Failure | None = None
+        self._more_hosts = False
+        self._reached_host = False
+        self._started = agent.clock.monotonic()
+        self._set_up = self._started
+        self._use = 1
+
+    async def run(self) -> Sequence[DeliveryResult]:
+        """Exactly one result per recipient, in the order of the request."""
+        self._refuse_unsendable()
+        if self._left:
+            await self._deliver()
+        return [self._results[recipient.number] for recipient in self._request.recipients]
+
+    def _refuse_unsendable(self) -> None:
+        sender_is_bad = not is_sendable(self._request.sender)
+        for recipient in self._request.recipients:
+            if sender_is_bad:
+                self._settle(recipient, Failure("5.1.7", "control character in the sender address"))
+            elif not is_sendable(recipient.address):
+                self._settle(recipient, Failure("5.1.3", "control character in the recipient address"))
+            else:
+                self._left.append(recipient)
+
+    # The walk over destinations and hosts.
+
+    async def _deliver(self) -> None:
+        agent, destinations = self._agent, self._agent.destinations(self._request.nexthop)
+        first = destinations[0]
+        key = None if isinstance(first, Failure) else self._key(first)
+        dense = key is not None and agent.note_request(key)
+        if key is not None and (kept := agent.take(key)) is not None:
+            self._more_hosts = True
+            await self._converse(kept, key, dense)
+        position = 0
+        for position, destination in enumerate(destinations):
+            if not self._left:
+                return
+            final = position == len(destinations) - 1
+            if isinstance(destination, Failure):
+                self._failure = destination
+                agent.log.warning(destination.reason)
+                continue
+            await self._try_destination(destination, key if position == 0 else None, dense, final)
+            if self._failure and self._failure.is_loop:
+                break
+        if self._left:
+            self._give_up(position)
+
+    def _key(self, destination: Destination | Host) -> PoolKey:
+        return PoolKey(destination, self._agent.security_for(destination))
+
+    async def _try_destination(
+        self, destination: Destination | Host, key: PoolKey | None, dense: bool, final: bool
+    ) -> None:
+        hosts = await self._agent.hosts(destination)
+        if isinstance(hosts, Failure):
+            self._failure = hosts
+            return
+        sessions = 0
+        for number, host in enumerate(hosts):
+            last = number == len(hosts) - 1
+            self._more_hosts = not (last and final)
+            self._started = self._agent.clock.monotonic()
+            connection = await self._agent.connect(host)
+            if isinstance(connection, Failure):
+                self._failure = connection
+                self._agent.log.info(connection.reason)
+                continue
+            if await self._shake_hands(connection):
+                sessions += 1
+                last = last or sessions == self._agent.settings.mx_session_limit
+                self._more_hosts = not (last and final)
+                await self._converse(connection, key, dense)
+            if last or not self._left:
+                return
+
+    def _give_up(self, position: int) -> None:
+        """Nobody is left to try: the last failure is everybody's (postconf(5) smtp_fallback_relay, relayhost)."""
+        failure = self._failure or Failure("4.3.0", "server unavailable or unable to receive mail")
+        if not failure.is_temporary:
+            settings, nexthop = self._agent.settings, self._request.nexthop
+            culprit = ""
+            if self._agent.is_fallback(nexthop, position):
+                culprit = "smtp_fallback_relay"
+            elif not settings.lmtp and nexthop == settings.relayhost:
+                culprit = "relayhost"
+            if culprit:
+                self._agent.log.warning(f"{culprit} configuration problem")
+                failure = Failure("4.3.5", failure.reason)
+        for recipient in self._left:
+            self._settle(recipient, failure, unreachable=not self._reached_host)
+        self._left = []
+
+    # One session.
+
+    async def _shake_hands(self, connection: ClientConnection) -> bool:
+        """Whether the server talks to us. If not, it counts as a host that failed."""
+        agent, host, session = self._agent, connection.host, connection.session
+        try:
+            event = await connection.next_event()
+        except BaseException:
+            connection.abort()
+            raise
+        self._set_up = agent.clock.monotonic()
+        if isinstance(event, Refused):
+            failure = _refusal(host, event, agent.settings.skip_5xx_greeting)
+            agent.end(connection)
+            self._fail_session(failure, host, event.reply)
+            return False
+        if not isinstance(event, Ready):
+            self._lose(connection, event, self._left)
+            return False
+        own_name = agent.settings.myhostname.lower()
+        if session.capabilities.bad_size:
+            agent.log.warning(f'bad EHLO SIZE limit "{session.capabilities.bad_size}" from {host.relay}')
+        if host.port == SMTP_PORT and session.greeting_name.lower() == own_name:
+            agent.log.warning(f"host {host.relay} greeted me with my own hostname {agent.settings.myhostname}")
+        if session.capabilities.name.lower() == own_name and host.port:
+            agent.log.warning(
+                f"host {host.relay} replied to HELO/EHLO with my own hostname {agent.settings.myhostname}"
+            )
+            if host.port == SMTP_PORT:
+                agent.end(connection)
+                status = "5.4.6" if host.is_best else "4.4.6"
+                reason = f"mail for {self._request.nexthop} loops back to myself"
+                self._fail_session(Failure(status, reason), host)
+                return False
+        self._reached_host = True
+        return True
+
+    async def _converse(self, connection: ClientConnection, key: PoolKey | None, dense: bool) -> None:
+        """Hand the message over, and keep or end the session."""
+        if connection.messages:
+            self._started = self._set_up = self._agent.clock.monotonic()
+            self._reached_host = True
+        try:
+            refusal = await self._local_refusal(connection)
+            if refusal is None:
+                await self._transact(connection)
+        except ContentUnreadableError as error:
+            self._agent.log.warning(f"{self._request.queue_id}: content: {error}")
+            failure = Failure("4.3.0", f"local data error while talking to {connection.host.named}")
+            self._fail_session(failure, connection.host)
+            return
+        except BaseException:
+            connection.abort()
+            raise
+        if refusal is not None:
+            self._fail_message(refusal, connection)
+        if key is None:
+            self._agent.end(connection)
+        else:
+            await self._agent.keep_or_end(connection, key, self._started, dense)
+
+    async def _local_refusal(self, connection: ClientConnection) -> Failure | None:
+        """What the server offers is not enough for this message: no need to ask it."""
+        offered, request = connection.session.capabilities, self._request
+        if request.smtputf8 and not offered.smtputf8 and await needs_smtputf8(request, self._left, self._content):
+            return Failure("5.6.7", f"SMTPUTF8 is required, but was not offered by host {connection.host.named}")
+        if offered.size_limit and request.size > offered.size_limit:
+            limit = offered.size_limit
+            text = f"message size {request.size} exceeds size limit {limit} of server {connection.host.named}"
+            return Failure("5.3.4", text)
+        return None
+
+    async def _transact(self, connection: ClientConnection) -> None:
+        session, recipients, request = connection.session, self._left, self._request
+        if not session.can_begin:
+            connection.abort()
+            self._lose(connection, Lost(session.phase), recipients)
+            return
+        connection.messages += 1
+        self._use = connection.messages
+        smtputf8 = request.smtputf8 and await needs_smtputf8(request, recipients, self._content)
+        session.begin(request, recipients, smtputf8)
+        event = await connection.next_event()
+        if isinstance(event, SendContent):
+            await connection.send_content(self._content)
+            if session.broke_line:
+                limit = self._agent.settings.line_length_limit
+                self._agent.log.info(f"{request.queue_id}: breaking line > {limit} bytes with <CR><LF>SPACE")
+            event = await connection.next_event()
+        if isinstance(event, Finished):
+            self._left = []
+            for recipient, decided in zip(recipients, event.replies, strict=True):
+                self._decide(connection, recipient, decided)
+        else:
+            self._lose(connection, event, recipients)
+
+    def _lose(self, connection: ClientConnection, event: object, recipients: list[QueuedRecipient]) -> None:
+        """The connection broke: what was decided before stays, the others have a session that failed."""
+        assert isinstance(event, Lost), event
+        host = connection.host
+        self._left = []
+        undecided = []
+        for number, recipient in enumerate(recipients):
+            decided = event.replies[number] if event.replies else None
+            if decided is not None:
+                self._decide(connection, recipient, decided)
+            else:
+                undecided.append(recipient)
+        kept, self._left = self._left, undecided
+        if connection.timed_out:
+            reason = f"conversation with {host.named} timed out while {event.phase.doing}"
+        else:
+            reason = f"lost connection with {host.named} while {event.phase.doing}"
+        if undecided:
+            self._fail_session(Failure("4.4.2", reason), host)
+        self._left = kept + self._left
+
+    # What becomes of recipients.
+
+    def _decide(self, connection: ClientConnection, recipient: QueuedRecipient, decided: RecipientReply) -> None:
+        """Delivered, refused, or left for the next host."""
+        host, reply = connection.host, decided.reply
+        if decided.is_delivered:
+            self._settle_sent(connection, recipient, reply)
+            return
+        reason = f"host {host.named} said: {reply.line} (in reply to {decided.phase.command})"
+        failure = Failure(reply.status if reply.status[0] in "45" else "4.5.0", reason)
+        if failure.is_temporary and self._more_hosts:
+            self._failure = failure
+            self._agent.log.info(f"{self._request.queue_id}: {reason}")
+            self._left.append(recipient)
+        else:
+            self._settle(recipient, failure, host, reply)
+
+    def _fail_message(self, failure: Failure, connection: ClientConnection) -> None:
+        """A refusal of our own, for this message at this host."""
+        for recipient in self._left:
+            self._settle(recipient, failure, connection.host)
+        self._left = []
+
+    def _fail_session(self, failure: Failure, host: Host, reply: ServerReply | None = None) -> None:
+        """The session failed for all who are left; any other host may do better (Postfix: also where this is final)."""
+        self._failure = failure
+        if self._more_hosts and not failure.is_loop:
+            self._agent.log.info(f"{self._request.queue_id}: {failure.reason}")
+            return
+        for recipient in self._left:
+            self._settle(recipient, failure, host, reply, unreachable=True)
+        self._left = []
+
+    def _settle_sent(self, connection: ClientConnection, recipient: QueuedRecipient, reply: ServerReply) -> None:
+        now = self._agent.clock.monotonic()
+        self._results[recipient.number] = DeliveryResult(
+            number=recipient.number,
+            outcome=Outcome.SENT,
+            status=reply.status,
+            reason=reply.line,
+            relay=connection.host.relay,
+            remote_mta=connection.host.name,
+            diagnostic=f"smtp; {reply.line}",
+            action="delivered" if self._agent.settings.lmtp else "relayed",
+            dsn_relayed=connection.session.capabilities.dsn,
+            connection_use=self._use,
+            connect_seconds=self._set_up - self._started,
+            transfer_seconds=now - self._set_up,
+        )
+
+    def _settle(
+        self,
+        recipient: QueuedRecipient,
+        failure: Failure,
+        host: Host | None = None,
+        reply: ServerReply | None = None,
+        *,
+        unreachable: bool = False,
+    ) -> None:
+        now = self._agent.clock.monotonic()
+        set_up = max(self._set_up, self._started)
+        self._results[recipient.number] = DeliveryResult(
+            number=recipient.number,
+            outcome=Outcome.DEFERRED if failure.is_temporary else Outcome.BOUNCED,
+            status=failure.status,
+            reason=failure.reason,
+            relay=host.relay if host else "none",
+            remote_mta=host.name if host and reply else "",
+            diagnostic=f"smtp; {reply.line}" if reply else "",
+            connection_use=self._use,
+            connect_seconds=set_up - self._started if host else now - self._started,
+            transfer_seconds=now - set_up if host else 0.0,
+            host_unreachable=unreachable and failure.is_temporary,
+        )
+
+
+def _refusal(host: Host, event: Refused, skip_5xx_greeting: bool) -> Failure:
+    """smtp_skip_5xx_greeting: a host that refuses everybody at the door may let another one in."""
+    status = event.reply.status if event.reply.status[0] in "45" else "4.5.0"
+    failure = Failure(status, f"host {host.named} refused to talk to me: {event.reply.line}")
+    return failure.temporary() if skip_5xx_greeting and event.phase.name == "GREETING" else failure
