@@ -1,0 +1,53 @@
+"""Log lines of the queue manager, as tools that read Postfix logs know them."""
+
+from __future__ import annotations
+
+from pymta.model.delivery import DeliveryResult
+from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId
+
+_SIGNIFICANT = ((10_000_000, 0), (1_000_000, 1), (100_000, 2), (10_000, 3), (1_000, 4), (100, 5))
+
+
+def active(entry: QueueEntry) -> str:
+    recipients = len(entry.recipients)
+    return f"{entry.queue_id}: from=<{entry.sender.quoted()}>, size={entry.size}, nrcpt={recipients} (queue active)"
+
+
+def expired(entry: QueueEntry, *, forced: bool) -> str:
+    status = "force-expired" if forced else "expired"
+    return f"{entry.queue_id}: from=<{entry.sender.quoted()}>, status={status}, returned to sender"
+
+
+def recipient(
+    queue_id: QueueId, target: QueuedRecipient, result: DeliveryResult, delays: tuple[float, ...], resolution: int
+) -> str:
+    """One recipient's outcome; `delays` are before the queue manager, in it, for the connection, for the transfer."""
+    original = f", orig_to=<{target.original.quoted()}>" if target.original != target.address else ""
+    reused = f", conn_use={result.connection_use}" if result.connection_use > 1 else ""
+    total = seconds(sum(delays), resolution)
+    parts = "/".join([seconds(delay, resolution) for delay in delays])
+    return (
+        f"{queue_id}: to=<{target.address.quoted()}>{original}, relay={result.relay}{reused}, delay={total},"
+        f" delays={parts}, dsn={result.status}, status={result.outcome.value} ({result.reason})"
+    )
+
+
+def seconds(delay: float, resolution: int) -> str:
+    """Two significant digits, at most `resolution` decimals, no trailing zeros (delay_logging_resolution_limit)."""
+    if delay < 0.995 and resolution == 2:
+        return _HUNDREDTHS[int(max(delay, 0.0) * 100 + 0.5)]
+    return _seconds(delay, resolution)
+
+
+def _seconds(delay: float, resolution: int) -> str:
+    microseconds = max(0, round(delay * 1_000_000))
+    decimals = next((decimals for above, decimals in _SIGNIFICANT if microseconds >= above), 6)
+    decimals = min(decimals, resolution)
+    unit = 10 ** (6 - decimals)
+    # Half goes up, as Postfix has it; format() alone would round half to even.
+    rounded = (microseconds + unit // 2) // unit
+    text = f"{rounded / 10**decimals:.{decimals}f}"
+    return text.rstrip("0").rstrip(".") if decimals else text
+
+
+_HUNDREDTHS = [_seconds(hundredths / 100, 2) for hundredths in range(101)]

@@ -1,0 +1,92 @@
+"""From recipients to destinations: resolve, drop duplicates, group (qmgr(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pymta.errors import ResolveError
+from pymta.model.address import Address
+from pymta.model.queue import QueuedRecipient, QueueEntry
+from pymta.ports import AddressResolver, Log
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Recipients that share transport and next hop; `name` is the destination for concurrency and rates."""
+
+    transport: str
+    name: str
+    nexthop: str
+    recipients: list[QueuedRecipient]
+
+
+class Router:
+    """Asks where recipients go."""
+
+    def __init__(self, resolver: AddressResolver, log: Log, filter_nexthop: str) -> None:
+        self._resolver = resolver
+        self._log = log
+        self._filter_nexthop = filter_nexthop
+
+    async def route(
+        self, entry: QueueEntry, recipients: Sequence[QueuedRecipient]
+    ) -> tuple[dict[tuple[str, str], list[QueuedRecipient]], list[QueuedRecipient]]:
+        """Recipients by transport and next hop, and those that cannot be resolved now."""
+        places: dict[tuple[str, str], list[QueuedRecipient]] = {}
+        lost: list[QueuedRecipient] = []
+        for recipient in recipients:
+            try:
+                transport, nexthop, address = await self._resolve(entry, recipient.address)
+            except ResolveError as error:
+                self._log.warning(f"{entry.queue_id}: cannot resolve <{recipient.address.quoted()}>: {error}")
+                lost.append(recipient)
+                continue
+            except Exception as error:
+                # A fault of ours must not lose mail: the message waits, and the log says what to mend.
+                self._log.error(f"{entry.queue_id}: cannot resolve <{recipient.address.quoted()}>: {error!r}")
+                lost.append(recipient)
+                continue
+            routed = recipient if address == recipient.address else replace(recipient, address=address)
+            places.setdefault((transport, nexthop), []).append(routed)
+        return places, lost
+
+    async def _resolve(self, entry: QueueEntry, address: Address) -> tuple[str, str, Address]:
+        if entry.filter:
+            transport, _, nexthop = entry.filter.partition(":")
+            return transport, nexthop or self._filter_nexthop or address.domain, address
+        route = await self._resolver.resolve(address, entry.sender)
+        return route.transport, route.nexthop, route.recipient
+
+
+def group(places: dict[tuple[str, str], list[QueuedRecipient]], limits: dict[str, int], delimiter: str) -> list[Group]:
+    """One group per destination. A transport with one recipient per delivery is scheduled by mailbox, so that a
+    slow mailbox delays itself only (postconf(5) default_destination_concurrency_limit)."""
+    groups = []
+    for (transport, nexthop), recipients in places.items():
+        if limits[transport] != 1:
+            groups.append(Group(transport, nexthop.lower(), nexthop, recipients))
+            continue
+        by_mailbox: dict[str, list[QueuedRecipient]] = {}
+        for recipient in recipients:
+            by_mailbox.setdefault(mailbox(recipient.address.local_part, delimiter), []).append(recipient)
+        groups.extend(
+            Group(transport, f"{name}@{nexthop}".lower(), nexthop, members) for name, members in by_mailbox.items()
+        )
+    return groups
+
+
+def mailbox(local_part: str, delimiter: str) -> str:
+    """`local_part` without its extension; owner- and request names keep what only looks like one."""
+    lowered = local_part.lower()
+    if delimiter == "-" and (lowered.startswith("owner-") or lowered.endswith("-request")):
+        return local_part
+    if lowered in ("postmaster", "mailer-daemon", "double-bounce"):
+        return local_part
+    ends = [place for place in (local_part.find(character, 1) for character in delimiter) if place > 0]
+    return local_part[: min(ends)] if ends else local_part
+
+
+def duplicate_key(recipient: QueuedRecipient) -> object:
+    """Recipients with equal keys are one: the same address from the same original with the same wishes."""
+    return recipient.address.folded(), recipient.original.folded(), recipient.notify, recipient.orcpt
