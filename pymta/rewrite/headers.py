@@ -20,26 +20,51 @@ _QUOTE_IN_LITERAL = re.compile(r"([\\\r\n])")
 _SPACED = frozenset({Kind.ATOM, Kind.QUOTED, Kind.LITERAL, Kind.COMMENT, Kind.ADDRESS})
 
 
+class AddressHeader:
+    """The value of a header that holds addresses, read once, written with others in their place.
+
+    Only the first `limit` tokens count. An address that ends in `@` is broken and stays as it is, so that whoever
+    looks can see it.
+    """
+
+    def __init__(self, value: str, limit: int = DEFAULT_TOKEN_LIMIT) -> None:
+        self._tree = parse(value, limit)
+        self._tokens: list[Token] = []
+        self._routed = False
+        for token in self._tree:
+            if token.kind is not Kind.ADDRESS:
+                continue
+            if _ends_in_at(token):
+                token.text = external(to_address(token)) + "@"
+            else:
+                self._tokens.append(token)
+                self._routed |= has_route(token)
+        self.addresses = [to_address(token) for token in self._tokens]
+
+    def changes_to(self, addresses: list[Address]) -> bool:
+        """Whether the text changes when `addresses` take the place of `self.addresses`."""
+        return self._routed or addresses != self.addresses
+
+    def replaced(self, addresses: list[Address], column: int = 0) -> str:
+        """The value with `addresses`, laid out anew: one blank between items, lines of about 70 columns.
+
+        Lines are joined by a newline and a tab. `column` is the width of the header's name with colon and blank.
+        """
+        for token, address in zip(self._tokens, addresses, strict=True):
+            token.text = external(address)
+        return _fold(_items(self._tree), column)
+
+
 async def rewrite_header_addresses(
     value: str, function: AddressFunction, *, column: int = 0, limit: int = DEFAULT_TOKEN_LIMIT
 ) -> str:
     """Apply `function` to every address of a header's value; phrases, comments and groups stay.
 
-    Where no address changes, `value` itself is returned, layout and all. Else it is laid out anew: one blank
-    between items, as many items on a line as fit in 70 columns, lines joined by a newline and a tab. `column` is the
-    width of the header's name with colon and blank. Only the first `limit` tokens count.
+    Where no address changes, `value` itself is returned, layout and all; else see `AddressHeader.replaced`.
     """
-    tree = parse(value, limit)
-    changed = False
-    for token in tree:
-        if token.kind is Kind.ADDRESS and not _ends_in_at(token):
-            before = to_address(token)
-            after = await function(before)
-            changed |= after != before or has_route(token)
-            token.text = external(after)
-        elif token.kind is Kind.ADDRESS:
-            token.text = external(to_address(token)) + "@"
-    return _fold(_items(tree), column) if changed else value
+    header = AddressHeader(value, limit)
+    addresses = [await function(address) for address in header.addresses]
+    return header.replaced(addresses, column) if header.changes_to(addresses) else value
 
 
 def external(address: Address) -> str:
@@ -49,7 +74,6 @@ def external(address: Address) -> str:
 
 
 def _ends_in_at(token: Token) -> bool:
-    """Whether an address has an `@` and nothing after it: broken, and left alone so that it stays visible."""
     return bool(token.inner) and token.inner[-1].is_operator("@")  # type: ignore[index]
 
 
@@ -87,7 +111,7 @@ def _text(token: Token) -> str:
         return '"' + _QUOTE_IN_PHRASE.sub(r"\\\1", token.text) + '"'
     if token.kind is Kind.LITERAL:
         return "[" + _QUOTE_IN_LITERAL.sub(r"\\\1", token.text) + "]"
-    return token.text
+    return ":" if token.kind is Kind.GROUP else token.text
 
 
 def _fold(items: Iterator[str], column: int) -> str:

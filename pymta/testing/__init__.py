@@ -2,6 +2,7 @@
 
 from pymta.testing.clock import ManualClock
 from pymta.testing.log import RecordingLog
+from pymta.testing.queue import FakeQueue
 from pymta.testing.peer import Act, PeerMessage, ScriptedPeer
 from pymta.testing.resolver import FakeResolver
 from pymta.testing.spool import MemorySpool

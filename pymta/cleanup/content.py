@@ -1,0 +1,64 @@
+"""Repairs of content bytes as they stream by: stray CR and LF, unwanted characters (postconf(5))."""
+
+from __future__ import annotations
+
+import re
+
+from pymta.cleanup.settings import CleanupSettings
+
+_STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+_ESCAPE = re.compile(r"\\([0-7]{1,3}|.)", re.DOTALL)
+_NAMED = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
+
+
+class CharacterRules:
+    """Which characters are repaired, removed or refused; the same for every message of a configuration."""
+
+    def __init__(self, settings: CleanupSettings) -> None:
+        self.replaces_stray = settings.cleanup_replace_stray_cr_lf
+        self.stripped = unescape(settings.message_strip_characters)
+        refused = unescape(settings.message_reject_characters)
+        self.refused = re.compile(b"[" + re.escape(refused) + b"]") if refused else None
+
+
+class ContentCleaner:
+    """One message's bytes. A CR at the end of a chunk waits for the next, since an LF may follow."""
+
+    def __init__(self, rules: CharacterRules) -> None:
+        self._rules = rules
+        self._held = b""
+        self.is_refused = False
+
+    def take(self, data: bytes) -> bytes:
+        """The bytes to keep of `data`; `is_refused` turns true at a character that nobody may send."""
+        rules = self._rules
+        if rules.refused and not self.is_refused and rules.refused.search(data):
+            self.is_refused = True
+        if rules.stripped:
+            data = data.translate(None, rules.stripped)
+        return self._without_stray(data) if rules.replaces_stray else data
+
+    def finish(self) -> bytes:
+        """What was held back."""
+        held, self._held = self._held, b""
+        return held.replace(b"\r", b" ")
+
+    def _without_stray(self, data: bytes) -> bytes:
+        if self._held:
+            data, self._held = self._held + data, b""
+        lines = data.count(b"\r\n")
+        if data.count(b"\r") == lines == data.count(b"\n"):
+            return data
+        if data.endswith(b"\r"):
+            data, self._held = data[:-1], b"\r"
+        return _STRAY.sub(b" ", data)
+
+
+def unescape(text: str) -> bytes:
+    """Characters written with C's escapes (`\\0`, `\\t`, `\\377`), as bytes."""
+
+    def character(match: re.Match[str]) -> str:
+        code = match[1]
+        return chr(int(code, 8) & 255) if code.isdigit() else chr(_NAMED.get(code, ord(code)))
+
+    return _ESCAPE.sub(character, text).encode("latin-1", "ignore")

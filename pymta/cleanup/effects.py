@@ -1,0 +1,48 @@
+"""What access(5) actions do to a message when it is queued: HOLD, DISCARD, FILTER, REDIRECT, BCC."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pymta.model.access import Effect, EffectKind
+from pymta.model.address import Address
+from pymta.model.envelope import Notify, Recipient
+
+
+@dataclass(frozen=True, slots=True)
+class Effects:
+    """The sum of a message's effects; of several FILTER or REDIRECT actions the last one counts."""
+
+    is_discarded: bool = False
+    is_held: bool = False
+    filter: str = ""
+    redirect: str = ""
+    copies: tuple[str, ...] = ()
+
+    @classmethod
+    def of(cls, effects: Sequence[Effect]) -> Effects:
+        kinds = {effect.kind: effect.value for effect in effects}
+        return cls(
+            is_discarded=EffectKind.DISCARD in kinds,
+            is_held=EffectKind.HOLD in kinds,
+            filter=kinds.get(EffectKind.FILTER, ""),
+            redirect=kinds.get(EffectKind.REDIRECT, ""),
+            copies=tuple(effect.value for effect in effects if effect.kind is EffectKind.BCC),
+        )
+
+    def recipients(self, recipients: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
+        """With the copies of BCC actions, of which nobody is told."""
+        return recipients + tuple(_recipient(copy) for copy in self.copies)
+
+    def redirected(self, recipients: list[Recipient]) -> list[Recipient]:
+        """With REDIRECT everything goes to one address instead."""
+        return [_recipient(self.redirect)] if self.redirect else recipients
+
+
+def _recipient(text: str) -> Recipient:
+    address = Address.from_internal(text)
+    return Recipient(address, address, Notify.NEVER)
+
+
+NO_EFFECTS = Effects()

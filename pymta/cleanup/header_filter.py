@@ -1,0 +1,124 @@
+"""What cleanup(8) does to each header field: count, note, drop, rewrite; and which fields it adds at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+
+from pymta.cleanup.fields import RESENT_FIELDS, known_names, place_of
+from pymta.cleanup.settings import CleanupSettings
+from pymta.model.address import Address
+from pymta.rewrite import StandardForm
+from pymta.rewrite.canonical import CanonicalForm, Place
+from pymta.rewrite.headers import AddressHeader
+
+Waiting = Awaitable[bytes]
+
+
+@dataclass(slots=True)
+class Seen:
+    """What the header showed. `message_id` and `resent_message_id` are without blanks around them."""
+
+    names: set[str] = field(default_factory=set)
+    is_resent: bool = False
+    hops: int = 0
+    message_id: str = ""
+    resent_message_id: str = ""
+    encoding: str = ""
+
+
+class HeaderRules:
+    """What is the same for every message of one configuration."""
+
+    def __init__(self, settings: CleanupSettings, canonical: CanonicalForm) -> None:
+        self.dropped = frozenset(name.lower() for name in settings.message_drop_headers)
+        self.names = known_names(self.dropped)
+        self.all_names = frozenset(self.names.values())
+        self.token_limit = settings.header_address_token_limit
+        self.canonical = canonical
+
+
+class HeaderFilter:
+    """One message's header. `form` completes addresses; None leaves them alone, mappings included."""
+
+    def __init__(self, rules: HeaderRules, form: StandardForm | None, *, mappings: bool) -> None:
+        self.seen = Seen()
+        self._rules = rules
+        self._form = form
+        self._maps = mappings and rules.canonical.changes_headers
+
+    def take(self, raw: bytes) -> bytes | Waiting:
+        """What becomes of one field: its bytes, nothing, or something to wait for where tables must be asked."""
+        spelling = raw[: raw.index(b":")]
+        rules = self._rules
+        name = rules.names.get(spelling)
+        if name is None:
+            name = spelling.rstrip().lower().decode("ascii")
+            if name not in rules.all_names:
+                return raw
+        seen = self.seen
+        seen.names.add(name)
+        if name in _NOTES:
+            _NOTES[name](seen, raw)
+        if name in RESENT_FIELDS:
+            seen.is_resent = True
+        if name in rules.dropped:
+            return b""
+        if self._form is None:
+            return raw
+        place = place_of(name)
+        if not place:
+            return raw
+        return self._rewrite(raw, place)
+
+    def _rewrite(self, raw: bytes, place: Place) -> bytes | Waiting:
+        name, _, value = raw.decode("utf-8", "surrogateescape").partition(":")
+        header = AddressHeader(value.rstrip("\r\n"), self._rules.token_limit)
+        if self._maps:
+            return self._map(raw, name, header, place)
+        assert self._form is not None
+        return _written(raw, name, header, [self._form.apply(address) for address in header.addresses])
+
+    async def _map(self, raw: bytes, name: str, header: AddressHeader, place: Place) -> bytes:
+        assert self._form is not None
+        mapped: list[Address] = []
+        for address in header.addresses:
+            completed = self._form.apply(address)
+            mapped.append(await self._rules.canonical.apply(completed, place) if completed else completed)
+        return _written(raw, name, header, mapped)
+
+
+def _written(raw: bytes, name: str, header: AddressHeader, addresses: list[Address]) -> bytes:
+    """The field with `addresses`; its own bytes where none of them changed."""
+    if not header.changes_to(addresses):
+        return raw
+    text = header.replaced(addresses, column=len(name) + 2).replace("\n", "\r\n")
+    return f"{name}: {text}\r\n".encode("utf-8", "surrogateescape")
+
+
+def _value(raw: bytes) -> str:
+    return raw.partition(b":")[2].strip().decode("utf-8", "replace")
+
+
+def _note_message_id(seen: Seen, raw: bytes) -> None:
+    seen.message_id = _value(raw)
+
+
+def _note_resent_message_id(seen: Seen, raw: bytes) -> None:
+    seen.resent_message_id = _value(raw)
+
+
+def _note_hop(seen: Seen, raw: bytes) -> None:
+    seen.hops += 1
+
+
+def _note_encoding(seen: Seen, raw: bytes) -> None:
+    seen.encoding = _value(raw).lower()
+
+
+_NOTES: dict[str, Callable[[Seen, bytes], None]] = {
+    "message-id": _note_message_id,
+    "resent-message-id": _note_resent_message_id,
+    "received": _note_hop,
+    "content-transfer-encoding": _note_encoding,
+}

@@ -1,0 +1,104 @@
+"""The header of a message as it streams in: field by field, bytes kept, memory bounded (RFC 5322 2.2)."""
+
+from __future__ import annotations
+
+import re
+
+# A name may be followed by blanks (RFC 5322 4.5.8); 8-bit bytes in a name end the header, as in Postfix.
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*+")
+_END_OF_FIELD = re.compile(rb"\n(?![ \t])(?=.)", re.DOTALL)
+_CRLF = b"\r\n"
+
+
+class HeaderParser:
+    """Push parser: `feed` returns the fields that are complete, each with its line ends.
+
+    `ended` turns true at the empty line, or at the first line that is no field; `rest` then holds what follows,
+    the empty line first, put in where it was missing. A field keeps its first `limit` bytes; more is dropped as it
+    comes in.
+    """
+
+    def __init__(self, limit: int) -> None:
+        self.ended = False
+        self.rest = b""
+        self._limit = limit
+        self._buffer = b""
+        self._cut = b""
+
+    def feed(self, data: bytes) -> list[bytes]:
+        """Take more content; not to be called once `ended`."""
+        buffer = self._buffer + data if self._buffer else data
+        fields: list[bytes] = []
+        position = 0
+        if self._cut:
+            position = self._skip(buffer, fields)
+            if position < 0:
+                return fields
+        position = self._take(buffer, position, fields)
+        if not self.ended:
+            self._buffer = buffer[position:]
+            if len(self._buffer) > self._limit:
+                self._start_cut()
+        return fields
+
+    def finish(self) -> list[bytes]:
+        """The content is over: what is left is a last field, or a body without its empty line."""
+        if self.ended:
+            return []
+        self.ended = True
+        if self._cut:
+            return [self._cut]
+        buffer, self._buffer = self._buffer, b""
+        if not buffer:
+            return []
+        if not buffer.endswith(b"\n"):
+            buffer += _CRLF
+        if _FIELD.fullmatch(buffer):
+            return [buffer]
+        self.rest = buffer if buffer == _CRLF else _CRLF + buffer
+        return []
+
+    def _take(self, buffer: bytes, position: int, fields: list[bytes]) -> int:
+        size = len(buffer)
+        match_field = _FIELD.match
+        limit = self._limit
+        while match := match_field(buffer, position):
+            end = match.end()
+            # The field may go on in what is still to come.
+            if end == size or buffer[end] in b" \t":
+                return position
+            field = match[0]
+            fields.append(field if end - position <= limit else _shorten(field, limit))
+            position = end
+        if buffer.startswith(_CRLF, position):
+            self._end(buffer[position:])
+        elif buffer.find(b"\n", position) >= 0:
+            self._end(_CRLF + buffer[position:])
+        return position
+
+    def _end(self, rest: bytes) -> None:
+        self.ended = True
+        self.rest = rest
+        self._buffer = b""
+
+    def _start_cut(self) -> None:
+        """More than a field may have: keep its beginning; a line that is no field ends the header."""
+        if re.match(rb"[!-9;-~]+[ \t]*:", self._buffer):
+            self._cut = _shorten(self._buffer, self._limit)
+            self._buffer = self._buffer[-1:]
+        else:
+            self._end(_CRLF + self._buffer)
+
+    def _skip(self, buffer: bytes, fields: list[bytes]) -> int:
+        """Drop the tail of a field that was cut; the position behind it, or -1 where it still goes on."""
+        match = _END_OF_FIELD.search(buffer)
+        if not match:
+            self._buffer = buffer[-1:]
+            return -1
+        fields.append(self._cut)
+        self._cut = b""
+        return match.end()
+
+
+def _shorten(field: bytes, limit: int) -> bytes:
+    return field[:limit].rstrip(_CRLF) + _CRLF

@@ -1,0 +1,104 @@
+"""The one door into the queue: for smtpd, sendmail, notices, forwarded mail and the library (cleanup(8))."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable
+from dataclasses import replace
+
+from pymta.cleanup.clients import LocalClients
+from pymta.cleanup.completion import is_header
+from pymta.cleanup.content import CharacterRules
+from pymta.cleanup.draft import Desk, Handling, MessageDraft
+from pymta.cleanup.header_filter import HeaderRules
+from pymta.cleanup.settings import CleanupSettings
+from pymta.errors import ConfigError, TableError
+from pymta.model.envelope import Client, Envelope, Origin
+from pymta.model.queue import QueueId
+from pymta.ports import Clock, Log, Queue
+from pymta.rewrite import EnvelopeMapping, MappingSettings, Rewriter, StandardForm
+from pymta.tables import TableFactory
+
+# Written by ourselves, so neither copied to an archive nor measured against the limit for others.
+_INTERNAL = frozenset({Origin.NOTICE, Origin.FORWARD})
+
+
+class Cleanup:
+    """The `Intake` of one configuration.
+
+    `own_addresses` are the IP addresses of `inet_interfaces` and `proxy_interfaces`. Raises ConfigError for a
+    setting or table that cannot be used.
+    """
+
+    def __init__(
+        self,
+        settings: CleanupSettings,
+        mapping: MappingSettings,
+        rewriter: Rewriter,
+        tables: TableFactory,
+        queue: Queue,
+        clock: Clock,
+        log: Log,
+        own_addresses: Collection[str] = (),
+    ) -> None:
+        text = settings.undisclosed_recipients_header
+        if text and not is_header(text):
+            raise ConfigError(
+                f'bad header text "{text}": need "headername: headervalue"', name="undisclosed_recipients_header"
+            )
+        envelope = EnvelopeMapping(mapping, rewriter, tables, log)
+        self._desk = Desk(
+            settings=settings,
+            header_rules=HeaderRules(settings, envelope.canonical),
+            character_rules=CharacterRules(settings),
+            mapping=envelope,
+            queue=queue,
+            clock=clock,
+            log=log,
+        )
+        self._clients = LocalClients(settings, tables, own_addresses)
+        self._local = self._handling(rewriter.local_form, local=True)
+        self._remote = self._handling(rewriter.remote_form, local=False)
+
+    def with_overrides(self, options: Iterable[str]) -> Cleanup:
+        """The same door for a service with `receive_override_options`; `no_address_mappings` is what counts here."""
+        if "no_address_mappings" not in options:
+            return self
+        other: Cleanup = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
+        other._local = replace(self._local, mappings=False, bcc=False)
+        other._remote = replace(self._remote, mappings=False, bcc=False)
+        return other
+
+    def new_queue_id(self) -> QueueId:
+        return self._desk.queue.new_queue_id()
+
+    async def begin(
+        self, envelope: Envelope, client: Client, origin: Origin, queue_id: QueueId | None = None
+    ) -> MessageDraft:
+        """Open a draft; never fails. A client of which a table cannot tell whether it is local counts as remote."""
+        if origin is Origin.SMTP:
+            handling = self._local if await self._is_local(client) else self._remote
+        else:
+            handling = self._remote if origin is Origin.FORWARD else self._local
+            if origin in _INTERNAL:
+                handling = replace(handling, bcc=False, size_limit=0)
+        return MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
+
+    async def _is_local(self, client: Client) -> bool:
+        known = self._clients.known(client)
+        if known is not None:
+            return known
+        try:
+            return await self._clients.contains(client)
+        except TableError as error:
+            self._desk.log.warning(f"local_header_rewrite_clients: {error}")
+            return False
+
+    def _handling(self, form: StandardForm | None, *, local: bool) -> Handling:
+        return Handling(
+            form=form,
+            adds_missing=local or self._desk.settings.always_add_missing_headers,
+            mappings=True,
+            bcc=True,
+            size_limit=self._desk.settings.message_size_limit,
+        )

@@ -1,0 +1,29 @@
+"""Parameters of cleanup(8) that concern content; those of address mapping are in `rewrite.MappingSettings`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class CleanupSettings:
+    """Header completion, limits and repairs (postconf(5))."""
+
+    myhostname: str
+    always_add_missing_headers: bool
+    local_header_rewrite_clients: tuple[str, ...]
+    mynetworks: str
+    parent_domain_matches_subdomains: tuple[str, ...]
+    header_size_limit: int
+    header_address_token_limit: int
+    header_from_format: str
+    full_name_encoding_charset: str
+    hopcount_limit: int
+    message_drop_headers: tuple[str, ...]
+    message_reject_characters: str
+    message_strip_characters: str
+    message_size_limit: int
+    undisclosed_recipients_header: str
+    cleanup_replace_stray_cr_lf: bool
+    detect_8bit_encoding_header: bool
+    enable_long_queue_ids: bool
