@@ -1,0 +1,92 @@
+"""Raw text to typed values: numbers with limits, times with units, yes and no, lists (postconf(5))."""
+
+from __future__ import annotations
+
+import re
+
+from pymta.config.macros import balanced
+
+_INTEGER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
+_TIME = re.compile(r"\s*\+?([0-9]+)([a-zA-Z]?)", re.ASCII)
+_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_LARGEST_INTEGER = 2**63 - 1
+_LARGEST_TIME = 2**31 - 1
+_SEPARATORS = ", \t\r\n"
+_SEPARATOR = re.compile(r"[,\s]+", re.ASCII)
+
+
+def parse_bool(text: str) -> bool:
+    """`yes` or `no`, in any case. Raises ValueError."""
+    word = text.lower()
+    if word not in ("yes", "no"):
+        raise ValueError(f'found "{text}", expected yes or no')
+    return word == "yes"
+
+
+def parse_int(text: str, minimum: int = 0, maximum: int = 0) -> int:
+    """A decimal number without unit. A limit of zero is none, as Postfix has it. Raises ValueError."""
+    if not _INTEGER.fullmatch(text) or len(text) > 40:
+        raise ValueError(f'found "{text[:60]}", expected a whole number')
+    number = int(text)
+    if abs(number) > _LARGEST_INTEGER:
+        raise ValueError(f'found "{text}", expected a number below {_LARGEST_INTEGER}')
+    _check_limits(text, number, minimum, maximum, "")
+    return number
+
+
+def parse_time(text: str, default_unit: str = "s", minimum: int = 0, maximum: int = 0) -> float:
+    """Seconds from `10`, `10s`, `5m`, `2h`, `3d` or `1w`. A limit of zero is none. Raises ValueError."""
+    match = _TIME.match(text)
+    unit = _UNITS.get(match[2] or default_unit) if match else None
+    if match is None or unit is None or (not match[2] and match.end() != len(text)) or len(match[1]) > 18:
+        raise ValueError(f'found "{text[:60]}", expected a time such as 30s, 5m, 2h, 1d or 1w')
+    seconds = int(match[1]) * unit
+    if seconds > _LARGEST_TIME:
+        raise ValueError(f'found "{text}", expected at most {_LARGEST_TIME} seconds')
+    _check_limits(text, seconds, minimum, maximum, " seconds")
+    return float(seconds)
+
+
+def check_length(text: str, minimum: int, maximum: int) -> str:
+    """`text`, where it is as long as it must be. Raises ValueError."""
+    if minimum and len(text) < minimum:
+        raise ValueError("found an empty value, expected text" if not text else f'found "{text}", which is too short')
+    if maximum and len(text) > maximum:
+        raise ValueError(f"found {len(text)} characters, expected at most {maximum}")
+    return text
+
+
+def split_list(text: str) -> list[str]:
+    """Items separated by blanks and commas; text in balanced `{ }` stays together, braces included.
+
+    An opening brace that is never closed takes the rest of the text, as Postfix does.
+    """
+    if "{" not in text:
+        return [item for item in _SEPARATOR.split(text) if item]
+    items: list[str] = []
+    position = 0
+    while position < len(text):
+        if text[position] in _SEPARATORS:
+            position += 1
+            continue
+        end = _item_end(text, position)
+        items.append(text[position:end])
+        position = end
+    return items
+
+
+def _item_end(text: str, position: int) -> int:
+    while position < len(text) and text[position] not in _SEPARATORS:
+        if text[position] == "{":
+            closed = balanced(text, position)
+            position = closed if closed >= 0 else len(text)
+        else:
+            position += 1
+    return position
+
+
+def _check_limits(text: str, number: int, minimum: int, maximum: int, unit: str) -> None:
+    if minimum and number < minimum:
+        raise ValueError(f'found "{text}", expected at least {minimum}{unit}')
+    if maximum and number > maximum:
+        raise ValueError(f'found "{text}", expected at most {maximum}{unit}')
