@@ -6,12 +6,14 @@ from pathlib import Path
 
 from pymta.errors import ConfigError
 from pymta.ports import Log, Table
+from pymta.tables.cidr import CidrTable
 from pymta.tables.combined import PipeTable, UnionTable
 from pymta.tables.fixed import EnvironTable, FailTable, InlineTable, RandomTable, StaticTable, open_unix
 from pymta.tables.indexed import INDEXED_TYPES, IndexedTable
 from pymta.tables.kinds import SILENT
 from pymta.tables.lists import AddressList, DomainList, ListCompiler, NetworkList, StringList
 from pymta.tables.maps import Maps
+from pymta.tables.patterns import PatternTable, PerlSyntax, PosixSyntax
 from pymta.tables.text import split_list
 
 TYPES = INDEXED_TYPES | {
@@ -113,6 +115,12 @@ class TableFactory:
                 return FailTable(spec)
             case "randmap":
                 return RandomTable(spec, source)
+            case "regexp":
+                return PatternTable(spec, source, self._base, PosixSyntax(), self._log)
+            case "pcre":
+                return PatternTable(spec, source, self._base, PerlSyntax(), self._log)
+            case "cidr":
+                return CidrTable(spec, source, self._base, self._log)
             case "unix":
                 return open_unix(spec, source)
         if kind in NOT_BUILT_IN:

@@ -56,7 +56,7 @@ class PatternSet:
 
     def has(self, subject: Subject) -> bool:
         names = self._names
-        if subject.name in names or (subject.packed and subject.packed in self._networks):
+        if subject.name in names or (subject.packed and self._networks.covers(subject.packed)):
             return True
         return any(parent in names for parent in subject.parents)
 

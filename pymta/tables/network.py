@@ -20,12 +20,8 @@ class Network(NamedTuple):
     prefix: int
     value: int
 
-    def __contains__(self, address: object) -> bool:
-        return (
-            isinstance(address, Packed)
-            and address.bits == self.bits
-            and (address.value ^ self.value) >> (self.bits - self.prefix) == 0
-        )
+    def covers(self, address: Packed) -> bool:
+        return address.bits == self.bits and (address.value ^ self.value) >> (self.bits - self.prefix) == 0
 
 
 def pack(text: str) -> Packed | None:
@@ -92,8 +88,6 @@ class NetworkSet:
     def __bool__(self) -> bool:
         return any(self._by_prefix.values())
 
-    def __contains__(self, address: object) -> bool:
-        if not isinstance(address, Packed):
-            return False
+    def covers(self, address: Packed) -> bool:
         value = address.value
         return any(value >> shift in known for shift, known in self._by_prefix[address.bits].items())
