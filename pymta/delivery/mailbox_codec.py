@@ -115,12 +115,19 @@ _READERS: dict[str, Any] = {
 
 
 def _check_paths(job: Job) -> None:
-    path = job.directory if isinstance(job, CommandJob) else job.path
+    for path in _paths(job):
+        if not path.startswith("/") or "\0" in path:
+            raise CodecError(f"not an absolute path: {path!r}")
     if isinstance(job, CommandJob):
         texts = [*job.argv, *(text for pair in job.environment for text in pair)]
         if not job.argv or any("\0" in text for text in texts):
             raise CodecError("a command needs words without NUL")
-        if not path:
-            return
-    if not path.startswith("/") or "\0" in path:
-        raise CodecError(f"not an absolute path: {path!r}")
+
+
+def _paths(job: Job) -> tuple[str, ...]:
+    match job:
+        case ReadJob():
+            return job.paths
+        case CommandJob():
+            return (job.directory,) if job.directory else ()
+    return (job.path,)

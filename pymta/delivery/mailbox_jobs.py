@@ -90,11 +90,12 @@ class CommandJob:
 
 @dataclass(frozen=True, slots=True)
 class ReadJob:
-    """Read a small file of destinations; more than `size_limit` bytes are an error, as is a symbolic link
-    without `follow_links`.
+    """Read the first of `paths` that exists: a small file of destinations.
+
+    More than `size_limit` bytes are an error, as is a symbolic link without `follow_links`.
     """
 
-    path: str
+    paths: tuple[str, ...]
     follow_links: bool = False
     size_limit: int = 16 * 1024 * 1024
 
@@ -128,8 +129,8 @@ class CommandExit:
 class FileText:
     """A file that was read, or why it was not.
 
-    `found` is False where nothing has that name (or its directory cannot be searched). `error` tells why a file
-    that is there gave no text; `denied` that the rights were lacking.
+    `found` is False where nothing has that name, or its directory cannot be searched; else `path` names it.
+    `error` tells why a file that is there gave no text; `denied` that the rights were lacking.
     """
 
     found: bool = True
@@ -138,6 +139,7 @@ class FileText:
     mode: int = 0
     error: str = ""
     denied: bool = False
+    path: str = ""
 
 
 Answer = Stored | CommandExit | FileText

@@ -46,9 +46,11 @@ class KeeperRules:
                 return self._is_mailbox(path, job.create_uid) or (path == self._own_mailbox() and job.create_uid == 0)
             case MaildirJob(path=path):
                 return path == self._own_mailbox() or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
-            case ReadJob(path=path):
+            case ReadJob(paths=paths):
                 prefix = f"{self.root_home}/.forward"
-                return bool(self.root_home) and path.startswith(prefix) and "/" not in path[len(prefix) :]
+                return bool(self.root_home) and all(
+                    path.startswith(prefix) and "/" not in path[len(prefix) :] for path in paths
+                )
         return False
 
     def _is_mailbox(self, path: str, uid: int) -> bool:

@@ -1,0 +1,140 @@
+"""virtual(8): mailboxes of users that have no account on this system."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from pymta.delivery.local_settings import VirtualSettings, VirtualTables
+from pymta.delivery.mailbox_copy import envelope_header, from_line
+from pymta.delivery.mailbox_jobs import Identity, MaildirJob, MboxJob, UserActions
+from pymta.errors import TableError
+from pymta.model.address import Address
+from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.model.queue import QueuedRecipient
+from pymta.ports import Clock, Content, Log
+from pymta.tables import Maps
+
+_ID = re.compile(r"[0-9]{1,10}")
+_MAX_ID = 0xFFFFFFFE
+
+
+class _FailedError(Exception):
+    def __init__(self, status: str, reason: str) -> None:
+        super().__init__(reason)
+        self.status = status
+
+
+@dataclass(frozen=True, slots=True)
+class _Mailbox:
+    path: str
+    identity: Identity
+
+
+class VirtualAgent:
+    """Delivers to `virtual_mailbox_base/` and what virtual_mailbox_maps says; a trailing slash means maildir.
+
+    No aliases, commands or `.forward` files. User and group ids come from tables, and user ids below
+    virtual_minimum_uid, or ids of root, are never used. Raises ConfigError for an unusable virtual_mailbox_lock.
+    """
+
+    def __init__(
+        self, settings: VirtualSettings, tables: VirtualTables, actions: UserActions, clock: Clock, log: Log
+    ) -> None:
+        self._settings = settings
+        self._tables = tables
+        self._actions = actions
+        self._clock = clock
+        self._log = log
+        self._locking = settings.locking()
+
+    async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
+        done: dict[str, DeliveryResult] = {}
+        results = []
+        for recipient in request.recipients:
+            key = recipient.address.folded()
+            if key not in done:
+                done[key] = await self._deliver_one(request, recipient, content)
+            results.append(_for(recipient, done[key]))
+        return results
+
+    async def _deliver_one(
+        self, request: DeliveryRequest, recipient: QueuedRecipient, content: Content
+    ) -> DeliveryResult:
+        try:
+            mailbox = await self._find(recipient.address)
+            reason = await self._store(mailbox, request, recipient, content)
+        except _FailedError as failed:
+            outcome = Outcome.DEFERRED if failed.status.startswith("4") else Outcome.BOUNCED
+            return DeliveryResult(recipient.number, outcome, failed.status, str(failed), request.transport)
+        return DeliveryResult(recipient.number, Outcome.SENT, "2.0.0", reason, request.transport, action="delivered")
+
+    async def _find(self, address: Address) -> _Mailbox:
+        tables, settings = self._tables, self._settings
+        name = await self._lookup(tables.virtual_mailbox_maps, address)
+        if name is None:
+            raise _FailedError("5.1.1", f'unknown user: "{address.folded()}"')
+        uid = await self._id(tables.virtual_uid_maps, address, "uid", settings.virtual_minimum_uid)
+        gid = await self._id(tables.virtual_gid_maps, address, "gid", 1)
+        path = f"{settings.virtual_mailbox_base.rstrip('/')}/{name.lstrip('/')}"
+        if not path.startswith("/") or "\0" in path:
+            self._log.warning(f"do not specify relative pathname: virtual_mailbox_base = {path}")
+            raise _FailedError("4.3.5", "mail system configuration error")
+        if ".." in name.split("/"):
+            self._log.warning(f"recipient {address}: mailbox {name} leads out of virtual_mailbox_base")
+            raise _FailedError("4.3.5", "mail system configuration error")
+        return _Mailbox(path, Identity(uid, gid))
+
+    async def _id(self, maps: Maps, address: Address, kind: str, minimum: int) -> int:
+        text = await self._lookup(maps, address)
+        if text is None:
+            self._log.warning(f"recipient {address.folded()}: not found in {maps.title}")
+            raise _FailedError("4.3.5", "mail system configuration error")
+        number = int(text) if _ID.fullmatch(text) else 0
+        if not max(minimum, 1) <= number <= _MAX_ID:
+            self._log.warning(f"recipient {address.folded()}: bad {kind} {text} in {maps.title}")
+            raise _FailedError("4.3.5", "mail system configuration error")
+        return number
+
+    async def _lookup(self, maps: Maps, address: Address) -> str | None:
+        try:
+            match = await maps.find_address(address, delimiter=self._settings.recipient_delimiter)
+        except TableError as error:
+            self._log.warning(str(error))
+            raise _FailedError("4.3.5", "mail system configuration error") from error
+        return match.value if match else None
+
+    async def _store(
+        self, mailbox: _Mailbox, request: DeliveryRequest, recipient: QueuedRecipient, content: Content
+    ) -> str:
+        """The text of success; raises _FailedError."""
+        header = envelope_header(sender=request.sender, original=recipient.original, delivered=recipient.address)
+        limit = self._settings.virtual_mailbox_limit
+        if mailbox.path.endswith("/"):
+            stored = await self._actions.store(mailbox.identity, MaildirJob(mailbox.path, header, limit), content)
+            if stored.reason:
+                self._explain(stored.reason, mailbox.identity)
+                raise _FailedError(stored.status, stored.reason)
+            return "delivered to maildir"
+        job = MboxJob(
+            path=mailbox.path,
+            header=from_line(request.sender, self._clock.now()) + b"\n" + header,
+            size_limit=limit,
+            owner_uid=mailbox.identity.uid if self._settings.strict_mailbox_ownership else None,
+            locking=self._locking,
+        )
+        stored = await self._actions.store(mailbox.identity, job, content)
+        if stored.reason:
+            raise _FailedError(stored.status, f"delivery failed to mailbox {mailbox.path}: {stored.reason}")
+        return "delivered to mailbox"
+
+    def _explain(self, reason: str, identity: Identity) -> None:
+        if reason.endswith("Permission denied"):
+            self._log.warning(f"maildir access problem for UID/GID={identity.uid}/{identity.gid}: {reason}")
+            self._log.warning("perhaps you need to create the maildirs in advance")
+
+
+def _for(recipient: QueuedRecipient, result: DeliveryResult) -> DeliveryResult:
+    """The same outcome under another recipient's number: the mailbox got the message once."""
+    return result if result.number == recipient.number else replace(result, number=recipient.number)
