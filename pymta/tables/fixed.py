@@ -6,6 +6,7 @@ import grp
 import os
 import pwd
 import random
+from collections.abc import Iterable
 
 from pymta.errors import ConfigError
 from pymta.ports import Log
@@ -51,8 +52,9 @@ class InlineTable(LocalTable):
     def find(self, key: str) -> str | None:
         return self._values.get(fold(key))
 
-    def keys(self) -> list[str]:
-        return list(self._values)
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Every entry, keys folded."""
+        return self._values.items()
 
 
 class EnvironTable(LocalTable):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 from pymta.ports import Log
@@ -32,9 +33,9 @@ class IndexedTable(LocalTable):
     def find(self, key: str) -> str | None:
         return self._file.content().get(fold(key))
 
-    def keys(self) -> list[str]:
-        """Every key, folded, in the order of the file."""
-        return list(self._file.content())
+    def items(self) -> Iterable[tuple[str, str]]:
+        """Every entry, keys folded, in the order of the file."""
+        return self._file.content().items()
 
     def _parse(self, data: bytes) -> dict[str, str]:
         if data[:512].count(0) > _MANY_NULS:

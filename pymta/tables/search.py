@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterator
 from enum import Enum, Flag, auto
+from functools import cache
 from typing import NamedTuple, Protocol
 
 from pymta.model.address import Address, quote_local_part
@@ -94,30 +95,64 @@ async def find_address(
     form: KeyForm,
 ) -> AddressMatch | None:
     """The first answer to the keys of `address`; raises TableError."""
-    user, extension = split_extension(address.local_part, delimiter) if Find.NOEXT in strategy else ("", "")
-    names = [(name, "") for name in _forms(address.local_part, form)]
-    bare = [(name, extension) for name in _forms(user, form)] if extension else []
+    plan = _plan(strategy)
+    names, bare = _names(address.local_part, delimiter if plan.noext else "", form)
     domain = address.domain
     at_domain = f"@{domain}" if domain else ""
-    if Find.FULL in strategy and (found := await _first(lookup, names, at_domain, partial=False)):
+    if plan.full and (found := await _first(lookup, names, at_domain, partial=False)):
         return found
-    if found := await _first(lookup, bare, at_domain):
+    if bare and (found := await _first(lookup, bare, at_domain)):
         return found
     if not domain:
         return None
-    short = _local_suffix(strategy)
-    if short is not None and is_local is not None and await is_local(domain):
-        found = await _first(lookup, names + bare, short)
+    found = None
+    if plan.local_suffix is not None and is_local is not None and await is_local(domain):
+        found = await _first(lookup, names + bare, plan.local_suffix)
     if not found:
-        found = await _first(lookup, [(key, "") for key in _domain_keys(domain, strategy)], "")
-    if not found and Find.LOCALPART_AT in strategy:
+        found = await _first(lookup, [(key, "") for key in _domain_keys(domain, plan)], "")
+    if not found and plan.localpart_at:
         found = await _first(lookup, names + bare, "@")
     return found
 
 
-async def _first(
-    lookup: Lookup, names: list[tuple[str, str]], suffix: str, *, partial: bool = True
-) -> AddressMatch | None:
+class _Plan(NamedTuple):
+    """A strategy, taken apart once: asking a Flag costs as much as asking a table."""
+
+    full: bool
+    noext: bool
+    local_suffix: str | None
+    at_domain: bool
+    domain: bool
+    parents: Parents
+    localpart_at: bool
+
+
+@cache
+def _plan(strategy: Find) -> _Plan:
+    local_suffix = "@" if Find.LOCALPART_AT_IF_LOCAL in strategy else None
+    parents = Parents.DOT if Find.DOT_PARENTS in strategy else Parents.NONE
+    return _Plan(
+        full=Find.FULL in strategy,
+        noext=Find.NOEXT in strategy,
+        local_suffix="" if Find.LOCALPART_IF_LOCAL in strategy else local_suffix,
+        at_domain=Find.AT_DOMAIN in strategy,
+        domain=Find.DOMAIN in strategy,
+        parents=Parents.PLAIN if Find.PARENTS in strategy else parents,
+        localpart_at=Find.LOCALPART_AT in strategy,
+    )
+
+
+_Names = list[tuple[str, str]]
+
+
+def _names(local_part: str, delimiter: str, form: KeyForm) -> tuple[_Names, _Names]:
+    """The local part in the forms that keys have; then the same without its extension, with the extension."""
+    user, extension = split_extension(local_part, delimiter)
+    names = [(name, "") for name in _forms(local_part, form)]
+    return names, [(name, extension) for name in _forms(user, form)] if extension else []
+
+
+async def _first(lookup: Lookup, names: _Names, suffix: str, *, partial: bool = True) -> AddressMatch | None:
     for name, extension in names:
         key = name + suffix
         value = await lookup(key, partial=partial)
@@ -126,54 +161,12 @@ async def _first(
     return None
 
 
-def _local_suffix(strategy: Find) -> str | None:
-    if Find.LOCALPART_IF_LOCAL in strategy:
-        return ""
-    return "@" if Find.LOCALPART_AT_IF_LOCAL in strategy else None
-
-
-async def find_domain(lookup: Lookup, domain: str, parents: Parents) -> str | None:
-    """The answer to `domain`, else to the nearest parent that has one; raises TableError."""
-    value = await lookup(domain)
-    if value is not None:
-        return value
-    for key in parent_domains(domain, parents):
-        value = await lookup(key, partial=True)
-        if value is not None:
-            return value
-    return None
-
-
-async def find_network(lookup: Lookup, address: str) -> str | None:
-    """The answer to `192.0.2.1`, else to `192.0.2`, `192.0`, `192`; IPv6 is cut at colons likewise."""
-    value = await lookup(address)
-    delimiter = ":" if ":" in address else "."
-    while value is None and delimiter in address:
-        address = address.rpartition(delimiter)[0]
-        value = await lookup(address, partial=True)
-    return value
-
-
-def parent_domains(domain: str, parents: Parents) -> Iterator[str]:
-    """`example.com`, `com` (or `.example.com`, `.com`) for `mail.example.com`."""
-    if parents is Parents.NONE:
-        return
-    skip = 1 if parents is Parents.PLAIN else 0
-    at = domain.find(".", 1)
-    while at >= 0:
-        yield domain[at + skip :]
-        at = domain.find(".", at + 1)
-
-
-def _domain_keys(domain: str, strategy: Find) -> Iterator[str]:
-    if Find.AT_DOMAIN in strategy:
+def _domain_keys(domain: str, plan: _Plan) -> Iterator[str]:
+    if plan.at_domain:
         yield f"@{domain}"
-    if Find.DOMAIN in strategy:
+    if plan.domain:
         yield domain
-        if Find.PARENTS in strategy:
-            yield from parent_domains(domain, Parents.PLAIN)
-        elif Find.DOT_PARENTS in strategy:
-            yield from parent_domains(domain, Parents.DOT)
+        yield from parent_domains(domain, plan.parents)
 
 
 def _forms(local_part: str, form: KeyForm) -> tuple[str, ...]:
