@@ -161,6 +161,39 @@ async def _first(lookup: Lookup, names: _Names, suffix: str, *, partial: bool = 
     return None
 
 
+async def find_domain(lookup: Lookup, domain: str, parents: Parents) -> str | None:
+    """The answer to `domain`, else to the nearest parent that has one; raises TableError."""
+    value = await lookup(domain)
+    if value is not None:
+        return value
+    for key in parent_domains(domain, parents):
+        value = await lookup(key, partial=True)
+        if value is not None:
+            return value
+    return None
+
+
+async def find_network(lookup: Lookup, address: str) -> str | None:
+    """The answer to `192.0.2.1`, else to `192.0.2`, `192.0`, `192`; IPv6 is cut at colons likewise."""
+    value = await lookup(address)
+    delimiter = ":" if ":" in address else "."
+    while value is None and delimiter in address:
+        address = address.rpartition(delimiter)[0]
+        value = await lookup(address, partial=True)
+    return value
+
+
+def parent_domains(domain: str, parents: Parents) -> Iterator[str]:
+    """`example.com`, `com` (or `.example.com`, `.com`) for `mail.example.com`."""
+    if parents is Parents.NONE:
+        return
+    skip = 1 if parents is Parents.PLAIN else 0
+    at = domain.find(".", 1)
+    while at >= 0:
+        yield domain[at + skip :]
+        at = domain.find(".", at + 1)
+
+
 def _domain_keys(domain: str, plan: _Plan) -> Iterator[str]:
     if plan.at_domain:
         yield f"@{domain}"
