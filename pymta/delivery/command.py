@@ -63,8 +63,6 @@ def run_command(job: CommandJob, pieces: Iterable[bytes], watch: int | None = No
     except (FileNotFoundError, PermissionError, NotADirectoryError) as error:
         return CommandExit(failure=_start_failure(job, error))
     except OSError as error:
-        if isinstance(error, ConnectionError):
-            raise
         return CommandExit(failure=f"cannot run {job.argv[0]}: {error_text(error)}")
     return CommandExit(ended.code, ended.signal, ended.timed_out, ended.output.decode("utf-8", "replace"))
 

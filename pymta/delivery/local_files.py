@@ -60,7 +60,7 @@ def _forward_paths(services: LocalServices, attempt: Attempt, context: Context, 
         except ExpandError as error:
             services.log.warning(f"bad parameter value syntax for forward_path: {error}")
             continue
-        if not expansion.undefined and expansion.text.startswith("/") and "\0" not in expansion.text:
+        if not expansion.is_incomplete and expansion.text.startswith("/") and "\0" not in expansion.text:
             paths.setdefault(expansion.text, "extension" in expansion.used)
     return paths
 

@@ -44,7 +44,7 @@ async def run_for_user(
         environment=command_environment(settings, attempt, context, user),
         header=mbox_header(services, attempt, context, "command", delivered_header(context)),
         time_limit=settings.command_time_limit,
-        directory="" if directory.undefined else directory.text,
+        directory="" if directory.is_incomplete else directory.text,
         file_size_limit=settings.mailbox_size_limit,
     )
     ended = await services.actions.run(identity_of(user, services.default_user), job, attempt.content)

@@ -6,7 +6,12 @@ import os
 import time
 from collections.abc import Iterable, Iterator
 
+from pymta.errors import DeliveryError
 from pymta.model.address import Address
+
+
+class ContentError(DeliveryError):
+    """The message could not be read to its end."""
 
 
 class LineFilter:
@@ -59,12 +64,23 @@ class LineFilter:
 
 
 def converted(pieces: Iterable[bytes], line_filter: LineFilter) -> Iterator[bytes]:
-    """The non-empty pieces of a message after `line_filter`."""
-    for piece in pieces:
+    """The non-empty pieces of a message after `line_filter`.
+
+    Raises ContentError where the message cannot be read, so that no one takes that for a failed write.
+    """
+    source = iter(pieces)
+    while (piece := _next(source)) is not None:
         if data := line_filter.feed(piece):
             yield data
     if data := line_filter.finish():
         yield data
+
+
+def _next(source: Iterator[bytes]) -> bytes | None:
+    try:
+        return next(source, None)
+    except OSError as error:
+        raise ContentError(f"error reading message: {error}") from error
 
 
 def write_all(descriptor: int, data: bytes) -> None:

@@ -16,13 +16,15 @@ from pymta.delivery.mailbox_jobs import Answer, CommandJob, Job, MaildirJob, Mbo
 from pymta.delivery.mailbox_read import read_file
 from pymta.delivery.maildir import deliver_maildir
 from pymta.delivery.mbox import AsOwner, append_mbox
+from pymta.errors import DeliveryError
+from pymta.runtime.children import AbandonedError
 
 LENGTH = struct.Struct("!I")
 MAX_FRAME = 32 * 1024 * 1024
 MAX_PIECE = 1024 * 1024
 
 
-class _Gone(ConnectionError):
+class _Gone(DeliveryError):
     """The parent closed the socket, perhaps in the middle of a job."""
 
 
@@ -77,7 +79,7 @@ class JobServer:
     def __call__(self, connection: socket.socket, is_keeper: bool) -> None:
         """Serve until the parent closes the socket, or sends what is no job."""
         stream = _Stream(connection)
-        with contextlib.suppress(_Gone, CodecError, BrokenPipeError):
+        with contextlib.suppress(_Gone, CodecError, AbandonedError, BrokenPipeError, ConnectionResetError):
             while True:
                 job = decode_job(stream.frame(MAX_FRAME))
                 if is_keeper and not self.rules.permit(job):

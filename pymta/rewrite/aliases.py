@@ -79,10 +79,12 @@ class _Item:
     def add(self, text: str, *, quoted: bool) -> None:
         if self._closed:
             return
-        if self._blank and self.text:
+        at = -1 if quoted else text.rfind("@")
+        # Blanks around the `@` mean nothing (RFC 5322 3.4.1), others keep words apart.
+        is_beside_at = text.startswith("@", 0, at + 1) or (self.text and self.domain_at == len(self.text) - 1)
+        if self._blank and self.text and not is_beside_at:
             self.text += " "
         self._blank = False
-        at = -1 if quoted else text.rfind("@")
         if at >= 0:
             self.domain_at = len(self.text) + at
         self.text += text
@@ -107,9 +109,9 @@ class _Item:
             return Command(text[1:].lstrip())
         if text[: len(_INCLUDE)].lower() == _INCLUDE:
             return Include(text[len(_INCLUDE) :].lstrip())
-        if self.domain_at < 0:
+        if self.domain_at < 0 or text == "@":
             return Address(text)
-        return Address(text[: self.domain_at].rstrip(), text[self.domain_at + 1 :].lstrip())
+        return Address(text[: self.domain_at], text[self.domain_at + 1 :])
 
 
 def _items(text: str) -> Iterator[_Item]:

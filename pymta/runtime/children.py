@@ -29,6 +29,10 @@ class ChildExit:
     output: bytes
 
 
+class AbandonedError(Exception):
+    """Nobody waits for the child any more; it was killed."""
+
+
 def run_child(
     argv: Sequence[str],
     feed: Iterator[bytes],
@@ -44,7 +48,8 @@ def run_child(
 
     A child that stops reading its input gets no more of it. What it leaves running in the background is not
     waited for. `watch` is a socket: when its other end is closed the child is killed, as nobody wants the answer.
-    Raises OSError where the command cannot be started, and what `feed` raises, after the child is killed.
+    Raises AbandonedError then, OSError where the command cannot be started, and what `feed` raises, after the child is
+    killed.
     """
     process = subprocess.Popen(
         argv,
@@ -156,7 +161,7 @@ class _Run:
                 self._stdout.close()
 
     def _abandon(self) -> None:
-        raise BrokenPipeError("nobody waits for this command any more")
+        raise AbandonedError
 
     def kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
