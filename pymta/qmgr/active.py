@@ -14,7 +14,8 @@ class ActiveMessage:
     """Grows from admission until every recipient has an outcome, then is settled.
 
     `routed` counts recipients that were given to the scheduler or have their outcome, `waiting` the entries and
-    `in_core` the recipients that the scheduler holds or an agent works on, `in_flight` the entries an agent has.
+    `in_core` the recipients that the scheduler holds or an agent works on, `in_flight` the entries an agent has,
+    `in_memory` the bytes of content. `done` are recipients that need nothing more and are not recorded yet.
     """
 
     __slots__ = (
@@ -26,9 +27,11 @@ class ActiveMessage:
         "flushed",
         "in_core",
         "in_flight",
+        "in_memory",
         "is_deleted",
         "is_held",
         "is_routing",
+        "is_settling",
         "routed",
         "seen",
         "start",
@@ -36,16 +39,20 @@ class ActiveMessage:
         "waiting",
     )
 
-    def __init__(self, entry: QueueEntry, content: Content, start: float, *, flushed: bool = False) -> None:
+    def __init__(
+        self, entry: QueueEntry, content: Content, start: float, in_memory: int, *, flushed: bool = False
+    ) -> None:
         self.entry = entry
         self.content = content
         self.start = start
+        self.in_memory = in_memory
         self.flushed = flushed
         self.routed = 0
         self.waiting = 0
         self.in_core = 0
         self.in_flight = 0
         self.is_routing = False
+        self.is_settling = False
         self.is_deleted = False
         self.is_held = False
         self.seen: set[object] = set()
@@ -58,6 +65,16 @@ class ActiveMessage:
     def is_tried(self) -> bool:
         """Whether every recipient has its outcome."""
         return self.waiting == 0 and self.routed == len(self.entry.recipients) and not self.is_routing
+
+    @property
+    def is_withdrawn(self) -> bool:
+        """Whether an administrator wants no further attempt."""
+        return self.is_deleted or self.is_held
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether something is under way that ends the message when it ends itself."""
+        return self.in_flight > 0 or self.is_routing or self.is_settling
 
     def note(self, recipient: QueuedRecipient, result: DeliveryResult) -> None:
         if result.outcome is Outcome.SENT:
@@ -79,12 +96,6 @@ class ActiveMessage:
         """Have the recipients whose notice could not be made wait for another attempt."""
         self.deferred.extend(replace(result, outcome=Outcome.DEFERRED) for result in self.failures)
         self.failures.clear()
-
-    def take_done(self) -> tuple[RecipientUpdate, ...]:
-        """Recipients that need nothing more, each given once."""
-        done = tuple([RecipientUpdate(number, RecipientState.DONE) for number in self.done])
-        self.done.clear()
-        return done
 
     def changes(self) -> tuple[RecipientUpdate, ...]:
         """The outcome of the attempt for every recipient that is not recorded yet."""

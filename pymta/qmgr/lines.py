@@ -19,7 +19,12 @@ def expired(entry: QueueEntry, *, forced: bool) -> str:
 
 
 def recipient(
-    queue_id: QueueId, target: QueuedRecipient, result: DeliveryResult, delays: tuple[float, ...], resolution: int
+    queue_id: QueueId,
+    target: QueuedRecipient,
+    result: DeliveryResult,
+    delays: tuple[float, ...],
+    resolution: int,
+    status: str,
 ) -> str:
     """One recipient's outcome; `delays` are before the queue manager, in it, for the connection, for the transfer."""
     original = f", orig_to=<{target.original.quoted()}>" if target.original != target.address else ""
@@ -28,7 +33,7 @@ def recipient(
     parts = "/".join([seconds(delay, resolution) for delay in delays])
     return (
         f"{queue_id}: to=<{target.address.quoted()}>{original}, relay={result.relay}{reused}, delay={total},"
-        f" delays={parts}, dsn={result.status}, status={result.outcome.value} ({result.reason})"
+        f" delays={parts}, dsn={result.status}, status={status} ({result.reason})"
     )
 
 

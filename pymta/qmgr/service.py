@@ -1,0 +1,421 @@
+"""The queue manager: from durable to delivered (qmgr(8), docs/queue.md)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine, Sequence
+from dataclasses import replace
+from typing import Any
+
+from pymta.errors import PymtaError, SpoolError
+from pymta.model.delivery import DeliveryResult, Outcome
+from pymta.model.queue import (
+    EntryUpdate,
+    QueuedRecipient,
+    QueueEntry,
+    QueueId,
+    QueueName,
+    RecipientState,
+    RecipientUpdate,
+)
+from pymta.ports import AddressResolver, Clock, Content, ContentWriter, DeliveryAgent, Log, Notifier, Spool
+from pymta.qmgr import lines
+from pymta.qmgr.active import ActiveMessage
+from pymta.qmgr.attempt import attempt
+from pymta.qmgr.feed import Feed
+from pymta.qmgr.routing import Router, duplicate_key, group
+from pymta.qmgr.scheduler import Entry, Problem, Scheduler, TransportLimits
+from pymta.qmgr.settings import QueueManagerSettings
+from pymta.qmgr.settle import Settlement
+from pymta.spool.faults import NO_FAULTS, Faults
+
+_ROUTERS = 50
+# A message's recipients are resolved and grouped this many at a time, and no more are in the scheduler at once.
+_RECIPIENTS_AT_ONCE = 1000
+_CONTENT_MEMORY = 64 * 1024 * 1024
+
+
+class QueueManager:
+    """`ports.Queue`, and all that happens to a message after it.
+
+    `agents` gives the delivery agent of a transport, None where there is none. `limits` gives a transport's rules
+    (`settings.transport_limits`). `delivery_log` is the log for a transport's recipients (`postfix/smtp`).
+    """
+
+    def __init__(
+        self,
+        settings: QueueManagerSettings,
+        spool: Spool,
+        resolver: AddressResolver,
+        agents: Callable[[str], DeliveryAgent | None],
+        limits: Callable[[str], TransportLimits],
+        notifier: Notifier,
+        clock: Clock,
+        log: Log,
+        *,
+        delivery_log: Callable[[str], Log] | None = None,
+        faults: Faults = NO_FAULTS,
+    ) -> None:
+        self._settings = settings
+        self._spool = spool
+        self._agents = agents
+        self._clock = clock
+        self._log = log
+        self._delivery_log = delivery_log or (lambda transport: log)
+        self._faults = faults
+        self._router = Router(resolver, log, settings.default_filter_nexthop)
+        self._scheduler = Scheduler(limits, settings.minimal_backoff_time)
+        self._settlement = Settlement(spool, notifier, settings.backoff, clock, log, faults)
+        self._feed = Feed(spool, clock, log, settings.queue_run_delay, self._room, self.is_active, self._admit_waiting)
+        self._active: dict[QueueId, ActiveMessage] = {}
+        self._recipients = 0
+        self._content_memory = 0
+        self._was_full = False
+        self._unrouted: deque[ActiveMessage] = deque()
+        self._routers = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._timer: asyncio.TimerHandle | None = None
+        self._timer_at = 0.0
+        self._running = False
+
+    # -- life
+
+    async def start(self) -> None:
+        """Begin with what is due; what a crash left in the incoming queue is. The spool is open."""
+        self._running = True
+        self._feed.start()
+
+    async def stop(self, drain_seconds: float = 0.0) -> None:
+        """Start nothing new, give deliveries under way `drain_seconds` to end; the rest is tried at the next start."""
+        self._running = False
+        await self._feed.stop()
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._tasks and drain_seconds > 0:
+            await asyncio.wait(list(self._tasks), timeout=drain_seconds)
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        self._active.clear()
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._ended)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._log.error(f"queue manager: {error!r}")
+
+    # -- ports.Queue
+
+    def new_queue_id(self) -> QueueId:
+        return self._spool.new_queue_id()
+
+    def new_content(self, queue_id: QueueId) -> ContentWriter:
+        return self._spool.new_content(queue_id)
+
+    async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> None:
+        """Make durable, then schedule. Slows down by `in_flow_delay` while the active queue is full."""
+        if self._room() <= 0 and self._settings.in_flow_delay > 0:
+            await asyncio.sleep(self._settings.in_flow_delay)
+        try:
+            await self._spool.add(entry, content)
+        except asyncio.CancelledError:
+            # Nobody waits any more, but the message may be in the transaction that is under way.
+            self._feed.waits(entry.queue_id, entry.next_attempt)
+            raise
+        if entry.queue is QueueName.HOLD:
+            return
+        due = entry.queue is QueueName.INCOMING and entry.next_attempt <= self._clock.now()
+        if due and self._running and self._room() > 0:
+            self._admit(entry, content.content())
+        else:
+            self._feed.waits(entry.queue_id, entry.next_attempt)
+
+    # -- the active queue
+
+    def is_active(self, queue_id: QueueId) -> bool:
+        return queue_id in self._active
+
+    def active_ids(self) -> list[QueueId]:
+        return sorted(self._active)
+
+    @property
+    def feed(self) -> Feed:
+        return self._feed
+
+    def active(self, queue_id: QueueId) -> ActiveMessage | None:
+        return self._active.get(queue_id)
+
+    def _room(self) -> int:
+        """How many more messages may become active; remembers that somebody had to wait."""
+        settings = self._settings
+        room = settings.qmgr_message_active_limit - len(self._active)
+        if self._active and self._recipients >= settings.qmgr_message_recipient_limit:
+            room = 0
+        if room <= 0:
+            self._was_full = True
+        return room
+
+    def has_room(self) -> bool:
+        return self._running and self._room() > 0
+
+    def revive_destinations(self) -> None:
+        """Give dead destinations another chance now (`postqueue -f`)."""
+        self._scheduler.revive(self._clock.monotonic())
+
+    def withdraw(self, message: ActiveMessage) -> None:
+        """End a message that is deleted or held: now where nobody works on it, else after what is under way."""
+        if not message.is_busy:
+            self._spawn(self._settle(message))
+
+    def _admit_waiting(self, entry: QueueEntry) -> None:
+        self.admit(entry)
+
+    def admit(self, entry: QueueEntry, *, flushed: bool = False) -> None:
+        """Make a message from disk active; `flushed` tries even transports of `defer_transports`."""
+        self._admit(entry, self._spool.content(entry), flushed=flushed)
+
+    def _admit(self, entry: QueueEntry, content: Content, *, flushed: bool = False) -> None:
+        in_memory = entry.size if content.data is not None else 0
+        if self._content_memory + in_memory > _CONTENT_MEMORY:
+            content, in_memory = self._spool.content(entry), 0
+        self._content_memory += in_memory
+        message = ActiveMessage(entry, content, self._clock.now(), in_memory, flushed=flushed)
+        self._active[entry.queue_id] = message
+        self._recipients += len(entry.recipients)
+        self._log.info(lines.active(entry))
+        self._route_later(message)
+
+    def _dismiss(self, message: ActiveMessage) -> None:
+        entry = message.entry
+        if self._active.get(entry.queue_id) is not message:
+            return
+        del self._active[entry.queue_id]
+        self._recipients -= len(entry.recipients)
+        self._content_memory -= message.in_memory
+        self._feed.settled(entry.queue_id)
+        if self._was_full and self._room() > 0:
+            self._was_full = False
+            self._feed.has_room()
+
+    # -- routing
+
+    def _route_later(self, message: ActiveMessage) -> None:
+        message.is_routing = True
+        self._unrouted.append(message)
+        if self._routers < _ROUTERS and self._routers < len(self._unrouted):
+            self._routers += 1
+            self._spawn(self._route_waiting())
+
+    async def _route_waiting(self) -> None:
+        try:
+            while self._unrouted and self._running:
+                await self._route(self._unrouted.popleft())
+        finally:
+            self._routers -= 1
+
+    async def _route(self, message: ActiveMessage) -> None:
+        """Give the next recipients to the scheduler, or their outcome where there is nothing to try."""
+        entry = message.entry
+        recipients = entry.recipients
+        if message.is_withdrawn:
+            message.is_routing = False
+            await self._advance(message)
+            return
+        if len(recipients) > 1:
+            start = message.routed
+            batch: Sequence[QueuedRecipient] = self._without_duplicates(
+                message, recipients[start : start + _RECIPIENTS_AT_ONCE]
+            )
+            routed = min(start + _RECIPIENTS_AT_ONCE, len(recipients))
+        else:
+            batch, routed = recipients, 1
+        places, lost = await self._router.route(entry, batch)
+        for recipient in lost:
+            self._defer(message, recipient, "none", Problem("4.3.0", "address resolver failure"))
+        now = self._clock.monotonic()
+        limits: dict[str, int] = {}
+        possible = {
+            place: members for place, members in places.items() if self._may_try(message, place[0], limits, members)
+        }
+        for each in group(possible, limits, self._settings.recipient_delimiter):
+            answer = self._scheduler.submit(
+                entry.queue_id, each.transport, each.name, each.nexthop, each.recipients, now
+            )
+            if isinstance(answer, Problem):
+                for recipient in each.recipients:
+                    self._defer(message, recipient, each.transport, answer)
+            else:
+                message.waiting += answer
+                message.in_core += len(each.recipients)
+        message.routed = routed
+        message.is_routing = False
+        self._pump()
+        await self._advance(message)
+
+    def _without_duplicates(
+        self, message: ActiveMessage, recipients: Sequence[QueuedRecipient]
+    ) -> list[QueuedRecipient]:
+        kept = []
+        for recipient in recipients:
+            key = duplicate_key(recipient)
+            if key in message.seen:
+                message.done.append(recipient.number)
+            else:
+                message.seen.add(key)
+                kept.append(recipient)
+        return kept
+
+    def _may_try(
+        self, message: ActiveMessage, transport: str, limits: dict[str, int], members: Sequence[QueuedRecipient]
+    ) -> bool:
+        """Whether `transport` can be used, with its recipient limit; else its recipients are deferred here and now."""
+        problem = Problem("4.3.0", "mail transport unavailable")
+        if transport in self._settings.defer_transports and not message.flushed:
+            problem = Problem("4.3.2", "deferred transport")
+        elif self._agents(transport) is None:
+            self._log.warning(f"transport {transport} is not defined: mail for it is deferred")
+        else:
+            try:
+                limits[transport] = self._scheduler.recipient_limit(transport)
+                return True
+            except PymtaError as error:
+                self._log.error(f"transport {transport} is not usable: {error}")
+        for recipient in members:
+            self._defer(message, recipient, transport, problem)
+        return False
+
+    # -- delivering
+
+    def _pump(self) -> None:
+        """Start every delivery that may start now."""
+        if not self._running:
+            return
+        now = self._clock.monotonic()
+        while (entry := self._scheduler.next(now)) is not None:
+            message = self._active.get(entry.queue_id)
+            if message is None or message.is_withdrawn:
+                self._scheduler.finished(entry, now, False)
+                if message is not None:
+                    message.waiting -= 1
+                continue
+            message.in_flight += 1
+            self._spawn(self._deliver(message, entry))
+        self._set_timer(now)
+
+    def _set_timer(self, now: float) -> None:
+        wakeup = self._scheduler.next_wakeup()
+        if wakeup is None or (self._timer is not None and self._timer_at <= wakeup):
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer_at = wakeup
+        self._timer = asyncio.get_running_loop().call_later(max(0.0, wakeup - now), self._timer_ended)
+
+    def _timer_ended(self) -> None:
+        self._timer = None
+        self._pump()
+
+    async def _deliver(self, message: ActiveMessage, entry: Entry) -> None:
+        handed = self._clock.now()
+        agent = self._agents(entry.transport)
+        results, outcome = await attempt(agent, message.entry, message.content, entry, self._log)
+        self._faults("delivered")
+        withdrawn = self._scheduler.finished(entry, self._clock.monotonic(), outcome)
+        message.in_flight -= 1
+        message.waiting -= 1
+        message.in_core -= len(entry.recipients)
+        for recipient, result in zip(entry.recipients, results, strict=True):
+            self._note(message, recipient, result, entry.transport, handed)
+        if isinstance(outcome, Problem):
+            self._defer_withdrawn(withdrawn, outcome)
+        self._pump()
+        await self._advance(message)
+
+    def _note(
+        self, message: ActiveMessage, recipient: QueuedRecipient, result: DeliveryResult, transport: str, handed: float
+    ) -> None:
+        result, logged = self._soften(result)
+        now = self._clock.now()
+        connect, transfer = result.connect_seconds, result.transfer_seconds
+        before = message.start - message.entry.arrival_time
+        delays = (before, handed - message.start, connect, transfer or now - handed - connect)
+        line = lines.recipient(
+            message.entry.queue_id, recipient, result, delays, self._settings.delay_logging_resolution_limit, logged
+        )
+        self._delivery_log(transport).info(line)
+        message.note(recipient, result)
+
+    def _soften(self, result: DeliveryResult) -> tuple[DeliveryResult, str]:
+        """What counts, and the word for the log: with `soft_bounce` what would bounce waits instead."""
+        if result.outcome is not Outcome.BOUNCED or not self._settings.soft_bounce:
+            return result, result.outcome.value
+        status = "4" + result.status[1:]
+        return replace(result, outcome=Outcome.DEFERRED, status=status), "SOFTBOUNCE"
+
+    def _defer(self, message: ActiveMessage, recipient: QueuedRecipient, transport: str, problem: Problem) -> None:
+        result = DeliveryResult(recipient.number, Outcome.DEFERRED, problem.status, problem.reason)
+        self._note(message, recipient, result, transport, self._clock.now())
+
+    def _defer_withdrawn(self, withdrawn: Sequence[Entry], problem: Problem) -> None:
+        """Messages that waited for a destination that is dead now wait on disk instead."""
+        for entry in withdrawn:
+            message = self._active.get(entry.queue_id)
+            if message is None:
+                continue
+            message.waiting -= 1
+            message.in_core -= len(entry.recipients)
+            for recipient in entry.recipients:
+                self._defer(message, recipient, entry.transport, problem)
+            if message.is_tried or message.routed < len(message.entry.recipients):
+                self._spawn(self._advance(message))
+
+    # -- ending
+
+    async def _advance(self, message: ActiveMessage) -> None:
+        """Record what is done, route more recipients, or settle the message."""
+        if message.is_tried or (message.is_withdrawn and not message.is_busy):
+            await self._settle(message)
+            return
+        unrouted = message.routed < len(message.entry.recipients)
+        if unrouted and not message.is_routing and message.in_core <= _RECIPIENTS_AT_ONCE // 2:
+            self._route_later(message)
+        if message.done and not message.is_settling:
+            await self._record_done(message)
+
+    async def _record_done(self, message: ActiveMessage) -> None:
+        """Have a crash not repeat what is delivered of a message that is still under way."""
+        numbers = set(message.done)
+        done = tuple([RecipientUpdate(number, RecipientState.DONE) for number in numbers])
+        try:
+            await self._spool.update(EntryUpdate(message.entry.queue_id, recipients=done))
+        except SpoolError as error:
+            self._log.warning(f"{message.entry.queue_id}: cannot record deliveries yet: {error}")
+            return
+        message.done = [number for number in message.done if number not in numbers]
+
+    async def _settle(self, message: ActiveMessage) -> None:
+        if message.is_settling:
+            return
+        message.is_settling = True
+        queue_id = message.entry.queue_id
+        due = None
+        while True:
+            try:
+                due = await self._settlement.settle(message)
+                break
+            except SpoolError as error:
+                # Until this is durable the message stays active, so that nothing is delivered twice.
+                self._log.warning(f"{queue_id}: cannot record the delivery attempt: {error}")
+                await asyncio.sleep(self._settings.transport_retry_time)
+            except Exception as error:
+                self._log.error(f"{queue_id}: cannot end the delivery attempt: {error!r}")
+                break
+        self._dismiss(message)
+        if due is not None:
+            self._feed.waits(queue_id, due)
