@@ -6,7 +6,9 @@ import re
 
 from pymta.cleanup.settings import CleanupSettings
 
-_STRAY = re.compile(rb"\r(?!\n)|(?<!\r)\n")
+# More than one CR before an LF is a line end of programs that convert twice; all but one go.
+_STRAY = re.compile(rb"(\r+)(?=\r\n)|\r(?!\n)|(?<!\r)\n")
+_MAX_HELD = 1000
 _ESCAPE = re.compile(r"\\([0-7]{1,3}|.)", re.DOTALL)
 _NAMED = {"a": 7, "b": 8, "f": 12, "n": 10, "r": 13, "t": 9, "v": 11}
 
@@ -22,7 +24,7 @@ class CharacterRules:
 
 
 class ContentCleaner:
-    """One message's bytes. A CR at the end of a chunk waits for the next, since an LF may follow."""
+    """One message's bytes. CRs at the end of a chunk wait for the next, since an LF may follow."""
 
     def __init__(self, rules: CharacterRules) -> None:
         self._rules = rules
@@ -49,9 +51,14 @@ class ContentCleaner:
         lines = data.count(b"\r\n")
         if data.count(b"\r") == lines == data.count(b"\n"):
             return data
-        if data.endswith(b"\r"):
-            data, self._held = data[:-1], b"\r"
-        return _STRAY.sub(b" ", data)
+        size = len(data) - len(data.rstrip(b"\r"))
+        if 0 < size <= _MAX_HELD:
+            data, self._held = data[:-size], data[-size:]
+        return _STRAY.sub(_repair, data)
+
+
+def _repair(match: re.Match[bytes]) -> bytes:
+    return b"" if match[1] else b" "
 
 
 def unescape(text: str) -> bytes:

@@ -48,12 +48,18 @@ class HeaderFilter:
         self._maps = mappings and rules.canonical.changes_headers
 
     def take(self, raw: bytes) -> bytes | Waiting:
-        """What becomes of one field: its bytes, nothing, or something to wait for where tables must be asked."""
+        """What becomes of one field: its bytes, nothing, or something to wait for where tables must be asked.
+
+        Blanks before the colon go (RFC 5322 4.5.8).
+        """
         spelling = raw[: raw.index(b":")]
         rules = self._rules
         name = rules.names.get(spelling)
         if name is None:
-            name = spelling.rstrip().lower().decode("ascii")
+            bare = spelling.rstrip()
+            if bare != spelling:
+                raw = bare + raw[len(spelling) :]
+            name = bare.lower().decode("ascii")
             if name not in rules.all_names:
                 return raw
         seen = self.seen

@@ -56,8 +56,8 @@ class Cleanup:
             log=log,
         )
         self._clients = LocalClients(settings, tables, own_addresses)
-        self._local = self._handling(rewriter.local_form, local=True)
-        self._remote = self._handling(rewriter.remote_form, local=False)
+        self._local = self._handling(rewriter.local_form)
+        self._remote = self._handling(rewriter.remote_form)
 
     def with_overrides(self, options: Iterable[str]) -> Cleanup:
         """The same door for a service with `receive_override_options`; `no_address_mappings` is what counts here."""
@@ -94,10 +94,10 @@ class Cleanup:
             self._desk.log.warning(f"local_header_rewrite_clients: {error}")
             return False
 
-    def _handling(self, form: StandardForm | None, *, local: bool) -> Handling:
+    def _handling(self, form: StandardForm | None) -> Handling:
         return Handling(
             form=form,
-            adds_missing=local or self._desk.settings.always_add_missing_headers,
+            adds_missing=form is not None or self._desk.settings.always_add_missing_headers,
             mappings=True,
             bcc=True,
             size_limit=self._desk.settings.message_size_limit,

@@ -30,20 +30,24 @@ class AddressHeader:
     def __init__(self, value: str, limit: int = DEFAULT_TOKEN_LIMIT) -> None:
         self._tree = parse(value, limit)
         self._tokens: list[Token] = []
-        self._routed = False
+        self._is_odd = False
         for token in self._tree:
             if token.kind is not Kind.ADDRESS:
                 continue
-            if _ends_in_at(token):
+            if _is_lone_at(token):
+                # As good as empty.
+                token.text = external(Address(""))
+                self._is_odd = True
+            elif _ends_in_at(token):
                 token.text = external(to_address(token)) + "@"
             else:
                 self._tokens.append(token)
-                self._routed |= has_route(token)
+                self._is_odd |= has_route(token)
         self.addresses = [to_address(token) for token in self._tokens]
 
     def changes_to(self, addresses: list[Address]) -> bool:
-        """Whether the text changes when `addresses` take the place of `self.addresses`."""
-        return self._routed or addresses != self.addresses
+        """Whether the text changes when `addresses` take the place of `self.addresses`; source routes always go."""
+        return self._is_odd or addresses != self.addresses
 
     def replaced(self, addresses: list[Address], column: int = 0) -> str:
         """The value with `addresses`, laid out anew: one blank between items, lines of about 70 columns.
@@ -75,6 +79,10 @@ def external(address: Address) -> str:
 
 def _ends_in_at(token: Token) -> bool:
     return bool(token.inner) and token.inner[-1].is_operator("@")  # type: ignore[index]
+
+
+def _is_lone_at(token: Token) -> bool:
+    return token.inner is not None and len(token.inner) == 1 and token.inner[0].is_operator("@")
 
 
 def _items(tree: list[Token]) -> Iterator[str]:

@@ -43,8 +43,14 @@ def has_route(token: Token) -> bool:
 
 
 def flatten(tokens: list[Token]) -> str:
-    """The tokens of an address as one string without quotes; literals keep their brackets."""
-    return "".join(f"[{token.text}]" if token.kind is Kind.LITERAL else token.text for token in tokens)
+    """The tokens of an address as one string without quotes; literals keep their brackets, commas get a blank."""
+    return "".join(_plain(token) for token in tokens)
+
+
+def _plain(token: Token) -> str:
+    if token.kind is Kind.LITERAL:
+        return f"[{token.text}]"
+    return ", " if token.is_operator(_COMMA) else token.text
 
 
 def _without_route(tokens: list[Token]) -> list[Token]:
