@@ -24,7 +24,7 @@ from pymta.delivery.hosts import (
 )
 from pymta.delivery.pool import PoolLimits, SessionPool
 from pymta.delivery.smtp_delivery import SmtpDelivery
-from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy
+from pymta.delivery.smtp_security import CLEARTEXT, PoolKey
 from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.ports import Clock, Content, Log
@@ -63,6 +63,7 @@ class SmtpAgent:
         self._source = _source_addresses(self.settings)
         self._default_port = service_port(self.settings.tcp_port) or (24 if self.settings.lmtp else 25)
         self._parsed: dict[str, tuple[Destination | Host | Failure, ...]] = {}
+        self._keys: dict[Destination | Host, PoolKey] = {}
         self._pool: SessionPool[ClientConnection] = SessionPool(
             PoolLimits(
                 idle=self.settings.connection_cache_time_limit,
@@ -114,9 +115,14 @@ class SmtpAgent:
         place = host.named if not host.port else f"{host.named}:{host.port}"
         return Failure("4.4.1", f"connect to {place}: {cause}")
 
-    def security_for(self, destination: Destination | Host) -> SecurityPolicy:
-        """The policy for `destination`; with it, its sessions are kept."""
-        return CLEARTEXT
+    def key_for(self, destination: Destination | Host) -> PoolKey:
+        """The identity of sessions with `destination` under the policy that holds for it now."""
+        key = self._keys.get(destination)
+        if key is None:
+            if len(self._keys) >= _PARSED_LIMIT:
+                self._keys.clear()
+            key = self._keys[destination] = PoolKey(destination, CLEARTEXT)
+        return key
 
     def note_request(self, key: PoolKey) -> bool:
         return self._pool.note_request(key, self.clock.monotonic())

@@ -61,7 +61,7 @@ class SmtpDelivery:
     async def _deliver(self) -> None:
         agent, destinations = self._agent, self._agent.destinations(self._request.nexthop)
         first = destinations[0]
-        key = None if isinstance(first, Failure) else self._key(first)
+        key = None if isinstance(first, Failure) else agent.key_for(first)
         dense = key is not None and agent.note_request(key)
         if key is not None and (kept := agent.take(key)) is not None:
             self._more_hosts = True
@@ -80,9 +80,6 @@ class SmtpDelivery:
                 break
         if self._left:
             self._give_up(position)
-
-    def _key(self, destination: Destination | Host) -> PoolKey:
-        return PoolKey(destination, self._agent.security_for(destination))
 
     async def _try_destination(
         self, destination: Destination | Host, key: PoolKey | None, dense: bool, final: bool

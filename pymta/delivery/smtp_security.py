@@ -20,9 +20,9 @@ class SecurityPolicy:
 CLEARTEXT = SecurityPolicy()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class PoolKey:
-    """What two messages must have in common to share a session."""
+    """What two messages must have in common to share a session. Compared by identity: one object for each."""
 
     destination: Destination | Host
     security: SecurityPolicy

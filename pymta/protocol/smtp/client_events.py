@@ -29,6 +29,9 @@ class Phase(Enum):
         self.doing = doing
         self.command = command
 
+    # Enum's own hash runs Python code; phases are keys on the path of every reply.
+    __hash__ = object.__hash__
+
 
 class ClientSignal(Enum):
     """`next_event` without an event: more bytes are needed, or an answer of the owner is."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import deque
 from dataclasses import dataclass
+from functools import lru_cache
 
 # What is kept of one line, of one reply, and how much a server may send without being asked.
 LINE_LIMIT = 2048
@@ -79,29 +80,44 @@ class ReplyReader:
         return len(self._replies)
 
     def _take(self, line: bytes) -> None:
+        if not self._lines and (reply := _single_line(line[:LINE_LIMIT])) is not None:
+            self._add(reply)
+            return
         text = _decode(line[:LINE_LIMIT])
-        code = text[:3]
-        is_reply = len(code) == 3 and code.isdecimal() and code.isascii() and code[0] in "2345"
-        continues = is_reply and text[3:4] == "-"
+        is_reply = _is_reply(text)
         self._line_count += 1
         if self._size < TEXT_LIMIT:
             self._lines.append(text)
             self._size += len(text)
-        if continues and self._line_count < LINES_LIMIT:
-            return
-        if continues:
-            self.is_broken = True
-        if not is_reply or text[3:4] not in ("", " "):
-            self._add(ServerReply(0, "4.5.0", "\n".join(self._lines[-1:])))
-        else:
+        if is_reply and text[3:4] == "-":
+            if self._line_count < LINES_LIMIT:
+                return
+            self.is_broken, is_reply = True, False
+        if is_reply:
             # The last line decides, even when TEXT_LIMIT kept it out of the text.
-            self._add(ServerReply(int(code), _status(text), "\n".join(self._lines)))
+            self._add(ServerReply(int(text[:3]), _status(text), "\n".join(self._lines)))
+        else:
+            self._add(ServerReply(0, "4.5.0", text))
 
     def _add(self, reply: ServerReply) -> None:
         self._replies.append(reply)
         self._lines, self._line_count, self._size = [], 0, 0
         if len(self._replies) > UNASKED_LIMIT:
             self.is_broken = True
+
+
+@lru_cache(maxsize=256)
+def _single_line(line: bytes) -> ServerReply | None:
+    """A reply of one line; the same few come again and again. None for anything else."""
+    text = _decode(line)
+    if not _is_reply(text) or text[3:4] == "-":
+        return None
+    return ServerReply(int(text[:3]), _status(text), text)
+
+
+def _is_reply(text: str) -> bool:
+    code = text[:3]
+    return len(code) == 3 and code.isascii() and code.isdecimal() and code[0] in "2345" and text[3:4] in ("", " ", "-")
 
 
 def _status(text: str) -> str:
