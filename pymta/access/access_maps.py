@@ -31,7 +31,7 @@ class AccessCheck:
         for key, partial in keys:
             value = await self._lookup(decision, key, partial)
             if value is not None:
-                entry = actions.Entry(about, self.table_name, key, "")
+                entry = actions.Entry(about, self.table_name, key)
                 return await actions.apply(decision, entry, value, self._run_list)
         return Outcome.DUNNO
 
@@ -62,8 +62,9 @@ async def check_reverse_client_hostname(check: AccessCheck, decision: Decision) 
     if outcome is not Outcome.OK or decision.is_discarded:
         return outcome
     return decision.server_error(
-        f"restriction {check.restriction} returns OK for {client.reverse_name}: this is not allowed for security "
-        "reasons; use DUNNO instead of OK if you want to make an exception"
+        f"restriction {check.restriction} returns OK for {client.reverse_name}",
+        "this is not allowed for security reasons",
+        "use DUNNO instead of OK if you want to make an exception",
     )
 
 

@@ -16,12 +16,13 @@ _MAX_DEPTH = 100
 
 
 class Entry(NamedTuple):
-    """One result: what it was found for, in which table under which key."""
+    """One result: what it was found for, in which table under which key, its first word and the rest."""
 
     about: Subject
     table: str
     key: str
-    text: str
+    action: str = ""
+    text: str = ""
 
 
 RunList = Callable[[Decision, str], Awaitable[Outcome]]
@@ -29,10 +30,10 @@ RunList = Callable[[Decision, str], Awaitable[Outcome]]
 
 
 async def apply(decision: Decision, entry: Entry, value: str, run_list: RunList) -> Outcome:
-    """Act on the result `value`; `entry.text` is filled in here."""
+    """Act on the result `value`; it is taken apart into `entry.action` and `entry.text` here."""
     word, _, rest = value.strip().partition(" ")
     action = _ACTIONS.get(word.upper())
-    entry = entry._replace(text=rest.strip())
+    entry = entry._replace(action=word, text=rest.strip())
     if action is not None:
         return await action(decision, entry)
     if value.isdecimal():
@@ -46,9 +47,9 @@ async def apply(decision: Decision, entry: Entry, value: str, run_list: RunList)
 async def _run(decision: Decision, entry: Entry, value: str, run_list: RunList) -> Outcome:
     if ":" in value:
         return decision.server_error(
-            f"access table {entry.table} has entry with lookup table: {value}; "
-            "do not specify lookup tables inside SMTPD access maps: "
-            "define a restriction class and specify its name instead."
+            f"access table {entry.table} has entry with lookup table: {value}",
+            "do not specify lookup tables inside SMTPD access maps",
+            "define a restriction class and specify its name instead.",
         )
     if decision.depth >= _MAX_DEPTH:
         return decision.server_error(f"access table {entry.table} entry {entry.key} causes unreasonable recursion")
@@ -77,7 +78,7 @@ def _refusal(decision: Decision, entry: Entry, code: int, default: str, generic:
 
 
 async def _ok(decision: Decision, entry: Entry) -> Outcome:
-    return await decision.permit("OK", entry.about)
+    return await decision.permit(entry.action, entry.about, f"from {entry.table}")
 
 
 async def _dunno(decision: Decision, entry: Entry) -> Outcome:
@@ -117,7 +118,7 @@ async def _hangup(decision: Decision, entry: Entry) -> Outcome:
 
 
 async def _warn(decision: Decision, entry: Entry) -> Outcome:
-    decision.note("warn", entry.about.noted(entry.text) if entry.text else entry.about.noted("triggers WARN action"))
+    decision.note("warn", entry.text)
     return Outcome.DUNNO
 
 
@@ -134,7 +135,7 @@ async def _discard(decision: Decision, entry: Entry) -> Outcome:
         return Outcome.DUNNO
     decision.note("discard", entry.about.noted(entry.text or "triggers DISCARD action"))
     decision.effect(EffectKind.DISCARD)
-    return Outcome.OK
+    return await _ok(decision, entry)
 
 
 async def _hold(decision: Decision, entry: Entry) -> Outcome:
@@ -181,7 +182,6 @@ async def _prepend(decision: Decision, entry: Entry) -> Outcome:
     elif not _HEADER.match(entry.text):
         log.warning(f'access table {entry.table} entry "{entry.key}" requires header: text')
     elif _has_message(decision, entry, "PREPEND"):
-        decision.note("prepend", entry.about.noted(f"triggers PREPEND {entry.text}"))
         decision.effect(EffectKind.PREPEND, entry.text)
     return Outcome.DUNNO
 

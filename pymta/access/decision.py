@@ -112,9 +112,10 @@ class Decision:
         """At the end of the last list: a defer_if_permit from any of them is due now."""
         return self.reject(*self.defer_if_permit) if self.defer_if_permit else Outcome.DUNNO
 
-    def server_error(self, warning: str) -> Outcome:
-        """Our configuration is at fault: the log gets `warning`, the client 451 4.3.5."""
-        self.environment.log.warning(warning)
+    def server_error(self, *warnings: str) -> Outcome:
+        """Our configuration is at fault: the log gets `warnings`, the client 451 4.3.5."""
+        for warning in warnings:
+            self.environment.log.warning(warning)
         return self.reject(*SERVER_ERROR)
 
     def lookup_failed(self, failure: LookupFailed) -> Outcome:
@@ -169,8 +170,7 @@ class Decision:
         """OK, logged where smtpd_log_access_permit_actions matches `action`."""
         logged = self.environment.logged_permits
         if logged is not None and await logged.matches(action):
-            text = f"action={action} for {subject.kind.value}={subject.name}"
-            self.note("permit", f"{text}: {details}" if details else text)
+            self.note("permit", f"action={action} for {subject.kind.value}={subject.name} {details}")
         return Outcome.OK
 
     @property

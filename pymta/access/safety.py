@@ -38,7 +38,7 @@ def check_relay(settings: AccessSettings, classes: Mapping[str, str], log: Log) 
     """
     relay = _Walk(settings, classes)
     recipient = _Walk(settings, classes)
-    relay_ending = relay.ending(settings.smtpd_relay_restrictions, "smtpd_relay_restrictions", "")
+    relay_ending = relay.ending(settings.smtpd_relay_restrictions, "smtpd_relay_restrictions", "check_recipient_access")
     recipient_ending = recipient.ending(
         settings.smtpd_recipient_restrictions, "smtpd_recipient_restrictions", "check_recipient_access"
     )
