@@ -65,7 +65,7 @@ class Recipients:
             return None
         code, own_status, text = problem
         # A sender is refused for its address as such; what the recipient tables say of it is beside the point.
-        own_status = own_status if role.startswith("Recipient") else status
+        own_status = own_status if role.startswith("Recipient") else _with_class(status, str(code)[0])
         return Reply.of(code, f"<{address.quoted()}>: {role} rejected: {text}", own_status)
 
     def _by_transport(self, route: Route, status: str) -> tuple[int, str, str] | None:

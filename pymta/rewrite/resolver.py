@@ -122,7 +122,7 @@ class Rewriter:
             form = self.local_form.apply(split) if split.domain else split
             local_part, domain = form.local_part, form.domain
         ours = ours or self._settings.myhostname
-        if local_part and ours == address.domain:
+        if local_part and local_part == address.local_part and ours == address.domain:
             return address
         return Address(local_part or self._settings.empty_address_recipient, ours)
 

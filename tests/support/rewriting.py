@@ -27,7 +27,7 @@ class Parts:
     """`rewriter`, `recipients` and `cleanup` under one configuration, with a fake queue and a recording log."""
 
     def __init__(self, folder: Path = Path("/nonexistent"), **values: str) -> None:
-        settings = config(**{"local_recipient_maps": "", "relay_domains": "", **values})
+        settings = config(**{"compatibility_level": "3.6", "local_recipient_maps": "", "relay_domains": "", **values})
         self.log = RecordingLog()
         self.queue = FakeQueue()
         self.clock = ManualClock(NOON)
