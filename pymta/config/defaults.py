@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
@@ -14,6 +15,8 @@ from pymta.errors import ConfigError
 
 _PROTOCOLS = {"all": frozenset({4, 6}), "ipv4": frozenset({4}), "ipv6": frozenset({6})}
 _LONGEST_NAME_FILE = 1024
+_LONGEST_HOST_NAME = 255
+_LABEL = re.compile(r"(?!-)[\w-]{1,63}(?<!-)")
 
 
 class Values(Protocol):
@@ -85,7 +88,16 @@ def finish(config: Values, name: str, text: str) -> str:
             parse_level(text)
         except ValueError as error:
             raise config.error(name, str(error)) from None
+    if name in ("myhostname", "mydomain") and not _is_host_name(text):
+        raise config.error(name, f'found "{text}", expected a host name')
     return text
+
+
+def _is_host_name(text: str) -> bool:
+    """Labels of letters, digits, hyphens and underscores (RFC 1123 2.1), not all of them digits."""
+    labels = text.split(".")
+    good = len(text) <= _LONGEST_HOST_NAME and all(_LABEL.fullmatch(label) for label in labels)
+    return good and not all(label.isdigit() for label in labels)
 
 
 def _first_line(config: Values, path: str) -> str:

@@ -3,28 +3,60 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
+from pymta.config.macros import balanced
 from pymta.config.maincf import logical_lines, split_assignment
-from pymta.config.values import split_list
 from pymta.errors import ConfigError
 
 FIELDS = ("service", "type", "private", "unprivileged", "chroot", "wakeup", "process_limit", "command")
 TYPES = ("inet", "unix", "fifo", "pass", "unix-dgram")
 
-_YES_NO = ("-", "y", "n")
-_NUMBER = re.compile(r"-|[0-9]{1,9}")
-_WAKEUP = re.compile(r"-|[0-9]{1,9}\??")
-# What each of the eight fields may hold, and the words for one that holds something else.
-_CHECKS: tuple[tuple[str, re.Pattern[str] | tuple[str, ...]], ...] = (
-    ("service type", TYPES),
-    ("private", _YES_NO),
-    ("unprivileged", _YES_NO),
-    ("chroot", _YES_NO),
-    ("wakeup", _WAKEUP),
-    ("process_limit", _NUMBER),
-)
+_BLANKS = " \t\r\n"
+_YES_NO = re.compile(r"[-yn]")
+_WAKEUP = re.compile(r"(?:-|[0-9]{1,9})\??")
+_LIMIT = re.compile(r"-|[0-9]{1,9}")
+# What the fields behind the name may hold, and the words for that.
+_CHECKS = {
+    "type": (re.compile("|".join(TYPES)), f"one of {', '.join(TYPES)}"),
+    "private": (_YES_NO, "y, n or -"),
+    "unprivileged": (_YES_NO, "y, n or -"),
+    "chroot": (_YES_NO, "y, n or -"),
+    "wakeup": (_WAKEUP, 'seconds, a "?" behind them allowed, or -'),
+    "process_limit": (_LIMIT, "a number or -"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class RawService:
+    """An entry as written: its eight fields and the command's arguments.
+
+    In `argv`, braces around an argument are gone and `-vo NAME=VALUE` has become `-v -o NAME=VALUE`, the value
+    without blanks around its `=`.
+    """
+
+    fields: tuple[str, ...]
+    argv: tuple[str, ...]
+    where: str
+
+    @property
+    def key(self) -> str:
+        """`NAME/TYPE`, as postconf names it."""
+        return f"{self.fields[0]}/{self.fields[1]}"
+
+    @property
+    def overrides(self) -> list[tuple[str, str]]:
+        """The `name=value` of each `-o` among the options; what is not of that form is left out."""
+        return [(name, value) for name, equals, value in map(_partition, self.assignments) if name and equals]
+
+    @property
+    def assignments(self) -> list[str]:
+        """What stands behind each `-o`."""
+        options = self.argv[: _first_argument(self.argv)]
+        return [value for option, value in pairwise(options) if option == "-o"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +65,8 @@ class Service:
 
     `private`, `unpriv` and `chroot` are None where the field is `-` and Postfix's default applies; `wakeup` is in
     seconds, 0 for never, `wakeup_if_used` its `?`; `maxproc` is None for `$default_process_limit`, 0 for no limit.
-    `args` are the command's arguments without those of `-o`; `overrides` those, in order. `fields` and `argv` are
-    the entry as written.
+    `args` are the command's arguments without those of `-o`; `overrides` those, in order. `raw` is the entry as
+    written.
     """
 
     name: str
@@ -49,8 +81,7 @@ class Service:
     args: tuple[str, ...]
     overrides: tuple[tuple[str, str], ...]
     where: str
-    fields: tuple[str, ...]
-    argv: tuple[str, ...]
+    raw: RawService
 
     @property
     def endpoint(self) -> tuple[str, str]:
@@ -78,83 +109,124 @@ def parse_master(text: str, path: Path, warnings: list[str]) -> tuple[Service, .
 
 
 def parse_service(text: str, where: str) -> Service:
-    """Read one entry. Raises ConfigError naming the field, what was found and what was expected."""
-    words = split_list(text.replace(",", "\0"))
-    words = [word.replace("\0", ",") for word in words]
-    if len(words) < len(FIELDS):
-        raise ConfigError(f'bad field count in "{_short(text)}": found {len(words)}, expected 8 or more', where=where)
-    fields = tuple(words[: len(FIELDS)])
-    for (field, allowed), word in zip(_CHECKS, fields[1:], strict=False):
-        _check(field, allowed, word, where, fields[0])
-    argv = tuple(unbrace(word, where) for word in words[len(FIELDS) :])
-    args, overrides = _split_overrides(argv, where)
+    """Read one entry. Raises ConfigError naming what was found and what was expected."""
+    problems: list[str] = []
+    raw = read_entry(text, where, problems)
+    if problems:
+        raise ConfigError(problems[0], where=where, name=raw.key)
+    name, kind, private, unprivileged, chroot, wakeup, limit, command = raw.fields
     return Service(
-        name=fields[0],
-        type=fields[1],
-        private=_yes_no(fields[2]),
-        unpriv=_yes_no(fields[3]),
-        chroot=_yes_no(fields[4]),
-        wakeup=0 if fields[5] == "-" else int(fields[5].rstrip("?")),
-        wakeup_if_used=fields[5].endswith("?"),
-        maxproc=None if fields[6] == "-" else int(fields[6]),
-        command=fields[7],
-        args=args,
-        overrides=overrides,
+        name=name,
+        type=kind,
+        private=_yes_no(private),
+        unpriv=_yes_no(unprivileged),
+        chroot=_yes_no(chroot),
+        wakeup=int(wakeup.rstrip("?").replace("-", "0")),
+        wakeup_if_used=wakeup.endswith("?"),
+        maxproc=None if limit == "-" else int(limit),
+        command=command,
+        args=_without_overrides(raw.argv),
+        overrides=_checked_overrides(raw),
         where=where,
-        fields=fields,
-        argv=argv,
+        raw=raw,
     )
 
 
-def unbrace(word: str, where: str) -> str:
-    """The inside of `{ ... }`, blanks at its ends taken off; other words as they are. Raises ConfigError."""
+def read_entry(text: str, where: str, problems: list[str]) -> RawService:
+    """Read one entry as written; broken braces are repaired and noted in `problems`. Raises ConfigError."""
+    words = _words(text)
+    if len(words) < len(FIELDS):
+        raise ConfigError(f'bad field count in "{_short(text)}": found {len(words)}, expected 8 or more', where=where)
+    for field, word in zip(FIELDS, words[: len(FIELDS)], strict=True):
+        allowed, wanted = _CHECKS.get(field, (None, ""))
+        if allowed and not allowed.fullmatch(word):
+            raise ConfigError(f'invalid {field} field "{word}" in "{_short(text)}", expected {wanted}', where=where)
+    argv = [_unbrace(word, problems) for word in words[len(FIELDS) :]]
+    return RawService(tuple(words[: len(FIELDS)]), tuple(_normalized(argv)), where)
+
+
+def _words(text: str) -> list[str]:
+    """Split at blanks; `{ ... }` stays together, up to the next blank behind it."""
+    words: list[str] = []
+    position = 0
+    while position < len(text):
+        if text[position] in _BLANKS:
+            position += 1
+            continue
+        end = position
+        while end < len(text) and text[end] not in _BLANKS:
+            closed = balanced(text, end) if text[end] == "{" else end + 1
+            end = closed if closed >= 0 else len(text)
+        words.append(text[position:end])
+        position = end
+    return words
+
+
+def _unbrace(word: str, problems: list[str]) -> str:
+    """The inside of `{ ... }`, blanks at its ends taken off; other words as they are."""
     if not word.startswith("{"):
         return word
-    if not word.endswith("}") or word.count("{") > word.count("}"):
-        problem = "missing '}'" if word.count("{") > word.count("}") else "syntax error after '}'"
-        raise ConfigError(f'{problem} in "{_short(word)}"', where=where)
-    return word[1:-1].strip()
+    end = balanced(word, 0)
+    if end < 0:
+        problems.append(f"missing '}}' in \"{word}\"")
+        return word[1:].strip(_BLANKS)
+    if end < len(word):
+        problems.append(f"syntax error after '}}' in \"{word}\"")
+    return word[1 : end - 1].strip(_BLANKS)
 
 
-def _check(field: str, allowed: re.Pattern[str] | tuple[str, ...], word: str, where: str, service: str) -> None:
-    good = word in allowed if isinstance(allowed, tuple) else allowed.fullmatch(word)
-    if not good:
-        if isinstance(allowed, tuple):
-            wanted = f"one of {', '.join(allowed)}"
-        else:
-            wanted = "a number" if field == "process_limit" else 'a number of seconds, a "?" behind it allowed'
-        raise ConfigError(f'invalid {field} field: found "{word}", expected {wanted}', where=where, name=service)
+def _normalized(argv: list[str]) -> Iterator[str]:
+    """Take `-o` and its value apart from each other and from options glued to it."""
+    words = iter(argv)
+    for word in words:
+        if not word.startswith("-") or word == "--":
+            yield word
+            break
+        flags, option, value = word.partition("o")
+        if flags != "-" or not option:
+            yield flags
+        if option:
+            yield "-o"
+            value = value or next(words, "")
+            if value:
+                yield "=".join(part.strip(_BLANKS) for part in value.split("=", 1))
+    yield from words
+
+
+def _first_argument(argv: Sequence[str]) -> int:
+    """The index of the first word that is neither an option nor an option's value."""
+    position = 0
+    while position < len(argv) and argv[position].startswith("-") and argv[position] != "--":
+        position += 2 if argv[position] == "-o" else 1
+    return min(position, len(argv))
+
+
+def _without_overrides(argv: tuple[str, ...]) -> tuple[str, ...]:
+    first = _first_argument(argv)
+    options = [word for before, word in pairwise(("", *argv[:first])) if word != "-o" and before != "-o"]
+    return (*options, *argv[first:])
+
+
+def _checked_overrides(raw: RawService) -> tuple[tuple[str, str], ...]:
+    options = raw.argv[: _first_argument(raw.argv)]
+    if options and options[-1] == "-o":
+        raise ConfigError("option -o has no value, expected name=value", where=raw.where, name=raw.key)
+    for assignment in raw.assignments:
+        try:
+            split_assignment(assignment)
+        except ValueError as error:
+            raise ConfigError(str(error), where=raw.where, name=raw.key) from None
+    return tuple(raw.overrides)
+
+
+def _partition(assignment: str) -> tuple[str, str, str]:
+    return assignment.partition("=")
 
 
 def _yes_no(word: str) -> bool | None:
     return None if word == "-" else word == "y"
 
 
-def _split_overrides(argv: tuple[str, ...], where: str) -> tuple[tuple[str, ...], tuple[tuple[str, str], ...]]:
-    """Take `-o name=value`, `-oname=value` and `-o { name = value }` off the options before the first argument."""
-    args: list[str] = []
-    overrides: list[tuple[str, str]] = []
-    position = 0
-    while position < len(argv) and argv[position].startswith("-") and argv[position] != "--":
-        word = argv[position]
-        position += 1
-        if not word.startswith("-o"):
-            args.append(word)
-            continue
-        if word == "-o":
-            if position == len(argv):
-                raise ConfigError("option -o without a value, expected name=value", where=where)
-            assignment = argv[position]
-            position += 1
-        else:
-            assignment = word[2:]
-        try:
-            overrides.append(split_assignment(assignment))
-        except ValueError as error:
-            raise ConfigError(str(error), where=where) from None
-    return (*args, *argv[position:]), tuple(overrides)
-
-
 def _short(text: str) -> str:
     text = " ".join(text.split())
-    return text if len(text) <= 60 else text[:57] + "..."
+    return text if len(text) <= 100 else text[:97] + "..."

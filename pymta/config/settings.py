@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
 
 from pymta.config import defaults
+from pymta.config.checks import Problem, check
 from pymta.config.host import Host
 from pymta.config.macros import MacroError, expand
 from pymta.config.maincf import Entry, parse_main, read_text
@@ -34,14 +34,14 @@ class Config:
         *,
         directory: Path | None = None,
         host: Host | None = None,
-        service_name: str = "",
+        service: Service | None = None,
         warnings: tuple[str, ...] = (),
     ) -> None:
         self._entries = MappingProxyType(dict(entries))
         self._services = services
         self._host = host or Host()
         self._directory = directory
-        self._service_name = service_name
+        self._service = service
         self._warnings = warnings
         self._expanded: dict[str, str] = {}
         self._under_way: list[str] = []
@@ -78,6 +78,11 @@ class Config:
         return self._directory
 
     @property
+    def own(self) -> Mapping[str, str]:
+        """The `-o` of the service whose view this is, the last of each name; empty for the whole."""
+        return dict(self._service.overrides) if self._service else {}
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What was odd about the files while they were read, in Postfix's words."""
         return self._warnings
@@ -86,13 +91,13 @@ class Config:
         """This configuration as `service` sees it: its `-o` on top, the last of a name counts."""
         entries = dict(self._entries)
         entries.update({name: Entry(name, text, service.where) for name, text in service.overrides})
-        return self._with(entries, service.name)
+        return self._with(entries, service)
 
     def with_values(self, values: Mapping[str, str], where: str = "settings") -> Config:
         """The same with `values` on top."""
         entries = dict(self._entries)
         entries.update({name: Entry(name, text, where) for name, text in values.items()})
-        return self._with(entries, self._service_name)
+        return self._with(entries, self._service)
 
     def is_set(self, name: str) -> bool:
         """Whether main.cf, `-o` or code sets `name`."""
@@ -115,6 +120,17 @@ class Config:
         line = parameters().get(name)
         return self.parse(line, name) if line else self.text(name)
 
+    def default(self, name: str) -> str:
+        """What `name` would be if nothing set it. Raises ConfigError."""
+        line = parameters().get(name)
+        if line is None:
+            return ""
+        try:
+            text = self._default(line)
+            return text if line.type == "raw" else expand(text, self._lookup, self._is_set)
+        except MacroError as error:
+            raise ConfigError(str(error), name=name) from None
+
     def items(self, name: str) -> list[str]:
         """The value split at blanks and commas, `{ ... }` kept together. Raises ConfigError."""
         return split_list(self.text(name))
@@ -135,18 +151,22 @@ class Config:
         """The same, typed."""
         return self.parse(transport_parameter(transport, suffix), self._transport_name(transport, suffix))
 
+    def check(self, acted_on: frozenset[str]) -> list[Problem]:
+        """Warnings and errors about names and values; see `pymta.config.checks`."""
+        return check(self, acted_on)
+
     def error(self, name: str, message: str) -> ConfigError:
         """A ConfigError about the value of `name`, with its place."""
         entry = self._entries.get(name)
         return ConfigError(message, where=entry.where if entry else None, name=name)
 
-    def _with(self, entries: Mapping[str, Entry], service_name: str) -> Config:
+    def _with(self, entries: Mapping[str, Entry], service: Service | None) -> Config:
         return Config(
             entries,
             self._services,
             directory=self._directory,
             host=self._host,
-            service_name=service_name,
+            service=service,
             warnings=self._warnings,
         )
 
@@ -189,7 +209,7 @@ class Config:
         if line.name == "config_directory" and self._directory:
             return str(self._directory)
         if line.name == "service_name":
-            return self._service_name
+            return self._service.name if self._service else ""
         if line.name == "process_id":
             return str(os.getpid())
         return defaults.of(self, self._host, line)
@@ -201,8 +221,3 @@ class Config:
         """`${name?...}` looks at what is written, not at what that expands to, as Postfix does."""
         text = self._written(name)
         return bool(text) if text is not None else bool(self._lookup(name))
-
-
-def with_overrides(service: Service, values: Mapping[str, str]) -> Service:
-    """`service` with more `-o` behind its own."""
-    return replace(service, overrides=(*service.overrides, *values.items()))
