@@ -1,0 +1,102 @@
+"""What a server session tells its owner; each event that asks something names the answer that it waits for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from pymta.model.access import AccessContext, Effect
+from pymta.model.address import Address
+from pymta.model.envelope import Envelope
+from pymta.model.queue import QueueId
+
+
+class ServerSignal(Enum):
+    """`next_event` without an event: more bytes are needed, or an answer of the owner is."""
+
+    NEED_DATA = "need data"
+    PAUSED = "paused"
+
+
+NEED_DATA = ServerSignal.NEED_DATA
+PAUSED = ServerSignal.PAUSED
+
+
+class CommandKind(Enum):
+    """What `smtpd_noop_commands` and `smtpd_forbidden_commands` make of a verb."""
+
+    OTHER = "other"
+    NOOP = "noop"
+    FORBIDDEN = "forbidden"
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """May the session go on? Answer: `decide(verdict)`."""
+
+    context: AccessContext
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """An address as the client gave it. Answer: `completed(address)`, None where that cannot be known now."""
+
+    address: Address
+
+
+@dataclass(frozen=True, slots=True)
+class Classify:
+    """A verb that some list may name. Answer: `classified(kind)`."""
+
+    verb: str
+
+
+@dataclass(frozen=True, slots=True)
+class OpenDraft:
+    """Content follows. Answer: `draft_opened()`, or with the refusal. `prepended` are header lines for its top."""
+
+    envelope: Envelope
+    queue_id: QueueId
+    prepended: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A piece of the message: lines end in CRLF, no dot-stuffing, no bare LF."""
+
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Commit:
+    """The message is whole. Answer: `message_result(reply)`."""
+
+    effects: tuple[Effect, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Forget the open draft."""
+
+
+@dataclass(frozen=True, slots=True)
+class Delay:
+    """Wait before the reply goes out (`smtpd_error_sleep_time`). Answer: `resume()`."""
+
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """A line for the log; `warning` or info."""
+
+    line: str
+    is_warning: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Close:
+    """Send what there is to send, then end the connection."""
+
+
+Event = Decide | Complete | Classify | OpenDraft | Content | Commit | Abort | Delay | Note | Close

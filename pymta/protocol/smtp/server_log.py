@@ -1,0 +1,69 @@
+"""What a server session writes to the log, in the forms that log readers know."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from pymta.model.address import Address
+
+if TYPE_CHECKING:
+    from pymta.protocol.smtp.commands import Command
+    from pymta.protocol.smtp.server import ServerSession
+
+
+def escaped(text: str) -> str:
+    """`text` on one line: line ends and control characters as backslash sequences."""
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def reject_line(session: ServerSession, where: str, text: str, sender: Address | None = None) -> str:
+    """`reject: MAIL from NAME[ADDR]: TEXT; from=<..> to=<..> proto=ESMTP helo=<..>`, what is known of it."""
+    transaction = session.transaction
+    sender = sender if sender is not None else transaction.sender
+    parts = []
+    if sender is not None:
+        parts.append(f"from=<{sender}>")
+    if len(transaction.recipients) == 1:
+        parts.append(f"to=<{transaction.recipients[0].address}>")
+    parts.append(f"proto={session.client.protocol}")
+    if session.helo_name is not None:
+        parts.append(f"helo=<{session.helo_name}>")
+    return f"reject: {where} from {session.label}: {text}; {' '.join(parts)}"
+
+
+class Tally:
+    """How often each verb came and how often it did what it should."""
+
+    __slots__ = ("_seen", "_succeeded", "got_bare_newline")
+
+    def __init__(self) -> None:
+        self._seen: dict[str, int] = {}
+        self._succeeded: dict[str, int] = {}
+        self.got_bare_newline = False
+
+    def seen(self, verb: str) -> None:
+        self._seen[verb] = self._seen.get(verb, 0) + 1
+
+    def succeeded(self, verb: str) -> None:
+        self._succeeded[verb] = self._succeeded.get(verb, 0) + 1
+
+    def disconnect_line(self, label: str, commands: Sequence[Command]) -> str:
+        """`disconnect from NAME[ADDR] ehlo=1 rcpt=1/2 quit=1 commands=3/4`."""
+        verbs = [*(command.verb for command in commands), "UNKNOWN"]
+        counts = [f"{verb.lower()}={self._share(verb)}" for verb in verbs if verb in self._seen]
+        total, good = sum(self._seen.values()), sum(self._succeeded.values())
+        counts.append(f"commands={_share(good, total)}")
+        notes = " notes=bare_lf" if self.got_bare_newline else ""
+        return f"disconnect from {label} {' '.join(counts)}{notes}"
+
+    def _share(self, verb: str) -> str:
+        return _share(self._succeeded.get(verb, 0), self._seen[verb])
+
+
+def _share(good: int, total: int) -> str:
+    return str(total) if good == total and total else f"{good}/{total}"
