@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pymta.app import MTA, ListenPlan, listen_plan, open_actions, report_problems
+from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.errors import ConfigError, PymtaError
@@ -32,20 +32,24 @@ class Prepared:
     """All that was opened while we could: the configuration is good, the ports are ours."""
 
     config: Config
-    places: SpoolPlaces
     log: MailLog
     sockets: dict[str, list[socket.socket]]
-    actions: UserActions | None
+    actions: UserActions
 
 
 def check(directory: Path) -> int:
     """Read the configuration and build everything from it but sockets; problems go to standard error."""
     config = Config.load(directory)
-    errors = report_problems(config, sys.stderr)
-    if errors:
+    if report_problems(config, sys.stderr):
         return 1
-    MTA(config)
+    _warn_of_services(config)
+    MTA(config, actions=NoActions())
     return 0
+
+
+def _warn_of_services(config: Config) -> None:
+    for warning in make_plan(config).warnings:
+        sys.stderr.write(f"pymta: warning: {warning}\n")
 
 
 def run_foreground(directory: Path, ready: Ready = lambda: None) -> int:
@@ -58,15 +62,16 @@ def _prepare(directory: Path) -> Prepared:
     config = Config.load(directory)
     if report_problems(config, sys.stderr):
         raise ConfigError("the configuration has errors; nothing was started")
+    _warn_of_services(config)
     account = owner(config.text("mail_owner")) if os.geteuid() == 0 else None
     places = SpoolPlaces.below(config.text("queue_directory"))
     make_places(places, account)
     log = _open_log(config, account)
     sockets = _bind(listen_plan(config))
-    actions = open_actions(config, account)
+    actions = open_actions(config)
     if account is not None:
         become(account)
-    return Prepared(config, places, log, sockets, actions)
+    return Prepared(config, log, sockets, actions)
 
 
 def make_places(places: SpoolPlaces, account: pwd.struct_passwd | None) -> None:
@@ -101,7 +106,6 @@ async def _serve(prepared: Prepared, ready: Ready) -> int:
     mta = MTA(
         prepared.config,
         log=prepared.log,
-        places=prepared.places,
         sockets=prepared.sockets,
         actions=prepared.actions,
         on_stop=stop.set,

@@ -186,7 +186,7 @@ def read_message(stream: IO[bytes], *, dot_ends: bool) -> IO[bytes]:
     else:
         while chunk := stream.read(65536):
             message.write(chunk)
-    return message  # type: ignore[return-value]
+    return message
 
 
 def _chunks(message: IO[bytes]) -> Iterator[bytes]:

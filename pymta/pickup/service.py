@@ -45,6 +45,11 @@ class Pickup:
         self._log = log
         self._submit_users = tables.string_list(settings.authorized_submit_users)
 
+    @property
+    def size_limit(self) -> int:
+        """`message_size_limit`, 0 for none."""
+        return self._settings.message_size_limit
+
     async def submit(self, submission: Submission, uid: int, text: AsyncIterator[bytes]) -> Reply:
         """Queue one message from the user with `uid`; the reply is what an SMTP client would be told.
 
@@ -74,7 +79,7 @@ class Pickup:
 
     async def _store(self, draft: Draft, content: AsyncIterator[bytes]) -> Reply:
         size = 0
-        limit = self._settings.message_size_limit
+        limit = self.size_limit
         async for chunk in content:
             size += len(chunk)
             if limit and size > limit:
@@ -116,9 +121,14 @@ class Pickup:
 
 def header_recipients(header: bytes) -> list[Address]:
     """The recipients that `-t` means: of the Resent- fields where there are any, else To, Cc and Bcc (sendmail(1))."""
+    resent = header_addresses(header, *_RESENT_FIELDS)
+    return resent or header_addresses(header, *_RECIPIENT_FIELDS)
+
+
+def header_addresses(header: bytes, *names: str) -> list[Address]:
+    """The addresses in all fields of these names."""
     message = email.parser.BytesHeaderParser(policy=email.policy.compat32).parsebytes(header)
-    resent = [value for name in _RESENT_FIELDS for value in message.get_all(name, [])]
-    values = resent or [value for name in _RECIPIENT_FIELDS for value in message.get_all(name, [])]
+    values = [value for name in names for value in message.get_all(name, [])]
     return [address for value in values for address in parse_addresses(_unfolded(value))]
 
 
@@ -163,10 +173,9 @@ def full_name(login: str) -> str:
 class DropCollector:
     """Empties the maildrop directory: at start, every minute, and when told."""
 
-    def __init__(self, directory: Path, pickup: Pickup, size_limit: int, log: Log) -> None:
+    def __init__(self, directory: Path, pickup: Pickup, log: Log) -> None:
         self._directory = directory
         self._pickup = pickup
-        self._size_limit = size_limit
         self._log = log
         self._wake = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -217,7 +226,7 @@ class DropCollector:
 
     async def _take(self, dropped: Dropped) -> bool:
         try:
-            submission, chunks = await asyncio.to_thread(read_drop, dropped, self._size_limit)
+            submission, chunks = await asyncio.to_thread(read_drop, dropped, self._pickup.size_limit)
             reply = await self._pickup.submit(submission, dropped.uid, _in_thread(chunks))
         except (DropRejected, ValueError) as error:
             return self._reject(dropped, str(error))

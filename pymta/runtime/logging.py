@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import os
 import queue
 import re
@@ -18,6 +19,7 @@ import time
 from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Protocol
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -166,6 +168,33 @@ def _write_all(descriptor: int, data: bytes) -> bool:
     except OSError:
         return False
     return True
+
+
+class PythonLogSink:
+    """Python's own logger `pymta`, for programs that embed us."""
+
+    _LEVELS = MappingProxyType(
+        {
+            Severity.ERROR: logging.ERROR,
+            Severity.WARNING: logging.WARNING,
+            Severity.INFO: logging.INFO,
+            Severity.DEBUG: logging.DEBUG,
+        }
+    )
+
+    def __init__(self) -> None:
+        self._logger = logging.getLogger("pymta")
+
+    def write(self, lines: list[LogLine]) -> int:
+        for line in lines:
+            self._logger.log(self._LEVELS[line.severity], "%s: %s", line.tag, line.text)
+        return 0
+
+    def reopen(self) -> None:
+        return
+
+    def close(self) -> None:
+        return
 
 
 class SyslogSink:

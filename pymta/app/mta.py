@@ -1,0 +1,287 @@
+"""`MTA`: the whole program in one event loop, for embedding and for `pymta run`."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from email.message import Message
+from types import TracebackType
+from typing import Any, Self
+
+from pymta.app.actions import open_actions
+from pymta.app.admin import Administration
+from pymta.app.plan import listen_plan
+from pymta.app.problems import problems
+from pymta.app.requeue import Resubmitter
+from pymta.app.settings import Settings
+from pymta.app.submit import submit_message
+from pymta.app.switch import Switch
+from pymta.app.wiring import Lasting, Wiring
+from pymta.config import Config, Severity
+from pymta.control.queue import QueueCommands
+from pymta.control.service import ControlService, Hooks
+from pymta.delivery.mailbox_jobs import UserActions
+from pymta.dns.resolver import DnsResolver
+from pymta.errors import ConfigError
+from pymta.model.queue import QueueId
+from pymta.model.reply import Reply
+from pymta.pickup.drop import DIRECTORY_MODE
+from pymta.pickup.service import DropCollector
+from pymta.pickup.submission import Submission
+from pymta.ports import DeliveryAgent, Restriction
+from pymta.qmgr import QueueAdmin, QueueManager
+from pymta.runtime.clock import SystemClock
+from pymta.runtime.control import ControlServer
+from pymta.runtime.logging import MailLog, PythonLogSink
+from pymta.runtime.places import SpoolPlaces
+from pymta.runtime.privileges import make_directory
+from pymta.runtime.sockets import listen
+from pymta.spool import SqliteSpool
+
+_DRAIN_SECONDS = 10.0
+
+
+class MTA:
+    """A mail transfer agent. `async with MTA(settings) as mta:` runs it; `start` and `stop` do the same by hand.
+
+    `agents` are delivery agents of the app's own, by transport name; `restrictions` rules of its own, by the name
+    under which restriction lists use them. Without `log`, lines go to Python's logger `pymta`. `sockets` are
+    listening sockets by service key, as `pymta run` binds them before it gives up root. Raises ConfigError for
+    settings that cannot be used, before anything is opened.
+    """
+
+    def __init__(
+        self,
+        settings: Settings | Config,
+        *,
+        agents: Mapping[str, DeliveryAgent] | None = None,
+        restrictions: Mapping[str, Restriction] | None = None,
+        log: MailLog | None = None,
+        sockets: Mapping[str, Sequence[socket.socket]] | None = None,
+        actions: UserActions | None = None,
+        on_stop: Callable[[], None] | None = None,
+    ) -> None:
+        config = settings.config() if isinstance(settings, Settings) else settings
+        self.places = SpoolPlaces.below(config.text("queue_directory"))
+        self._log = log or MailLog(PythonLogSink())
+        self._sockets = dict(sockets) if sockets is not None else None
+        self._on_stop = on_stop or (lambda: None)
+        self._clock = SystemClock()
+        self._resolver = DnsResolver(self._clock)
+        self._switch = Switch()
+        tag = config.text("syslog_name")
+        self._spool = SqliteSpool(
+            self.places.queue,
+            self._log.service(f"{tag}/qmgr"),
+            self._clock,
+            long_ids=bool(config.value("enable_long_queue_ids")),
+        )
+        self._qmgr = QueueManager(
+            self._switch.queue_settings(config),
+            self._spool,
+            self._switch,
+            self._switch.agent,
+            self._switch.limits,
+            self._switch,
+            self._clock,
+            self._log.service(f"{tag}/qmgr"),
+            delivery_log=self._switch.delivery_log,
+        )
+        self._admin = QueueAdmin(
+            self._qmgr, self._spool, self._clock, self._log.service(f"{tag}/postsuper"), Resubmitter(self._switch)
+        )
+        self.queue = Administration(self._admin)
+        self._lasting = Lasting(
+            clock=self._clock,
+            log=self._log,
+            resolver=self._resolver,
+            queue=self._qmgr,
+            actions=actions or open_actions(config),
+            agents=agents or {},
+            restrictions=restrictions or {},
+        )
+        self._switch.wiring = Wiring(config, self._lasting)
+        self._collector = DropCollector(self.places.maildrop, self._wiring.pickup, self._wiring.log("pickup"))
+        self._control = ControlServer(self.places.control_socket, self._handle, self._wiring.log("master"))
+        self._listening: dict[str, list[socket.socket]] = {}
+        self._retired: set[asyncio.Task[None]] = set()
+        self._started_at = 0.0
+
+    @property
+    def _wiring(self) -> Wiring:
+        return self._switch.wiring
+
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._wiring.config
+
+    @property
+    def ports(self) -> tuple[int, ...]:
+        """The TCP ports that smtpd listens on, in the order of the services."""
+        return tuple(one.getsockname()[1] for group in self._listening.values() for one in group)
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop()
+
+    async def start(self) -> None:
+        """Open the queue, then the doors. Raises ConfigError or SpoolError; then nothing is left open."""
+        try:
+            await self._start()
+        except BaseException:
+            await self.stop(drain_seconds=0)
+            raise
+
+    async def _start(self) -> None:
+        for path, mode in (
+            (self.places.root, 0o755),
+            (self.places.queue, 0o700),
+            (self.places.public, 0o755),
+            (self.places.maildrop, DIRECTORY_MODE),
+        ):
+            make_directory(path, mode, None)
+        await self._spool.open()
+        self._started_at = self._clock.monotonic()
+        await self._qmgr.start()
+        await self._control.start()
+        self._collector.start()
+        self._listening = self._open_sockets(self._wiring.config)
+        for key, server in self._wiring.servers.items():
+            await server.serve(self._duplicates(key))
+        self._wiring.log("master").info(f"daemon started -- configuration {self.config.text('config_directory')}")
+
+    def _open_sockets(self, config: Config) -> dict[str, list[socket.socket]]:
+        if self._sockets is not None:
+            return {key: list(group) for key, group in self._sockets.items()}
+        return {key: [listen(place, {}) for place in places] for key, places in listen_plan(config).items()}
+
+    def _duplicates(self, key: str) -> list[socket.socket]:
+        """Servers close what they listen on; the originals stay, so that a reload refuses no connection."""
+        return [one.dup() for one in self._listening[key]]
+
+    async def stop(self, drain_seconds: float = _DRAIN_SECONDS) -> None:
+        """Close the doors, let what is under way end within `drain_seconds`, close the queue. Twice is harmless."""
+        servers = self._wiring.servers.values()
+        await asyncio.gather(*(server.close(drain_seconds) for server in servers))
+        for task in self._retired:
+            task.cancel()
+        await self._collector.close()
+        await self._control.close()
+        await self._admin.close()
+        await self._qmgr.stop(drain_seconds)
+        self._wiring.close()
+        await self._spool.close()
+        self._resolver.close()
+        for one in (one for group in self._listening.values() for one in group):
+            one.close()
+        self._listening = {}
+        self._log.flush()
+
+    async def submit(
+        self,
+        message: bytes | str | Message,
+        *,
+        sender: str | None = None,
+        recipients: Iterable[str] | None = None,
+    ) -> QueueId:
+        """Queue a message; durable on return. Without `sender` it is From's, without `recipients` To, Cc and Bcc.
+
+        Raises SubmitError with the reply that an SMTP client would have got.
+        """
+        return await submit_message(self._wiring, message, sender, recipients)
+
+    # -- reload
+
+    def request_reload(self) -> None:
+        """Reload in the background; what is wrong goes to the log (SIGHUP)."""
+        task = asyncio.ensure_future(self._reload_and_log())
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+    async def _reload_and_log(self) -> None:
+        log = self._wiring.log("master")
+        try:
+            for message in await self.reload():
+                log.warning(message)
+        except ConfigError as error:
+            log.error(f"reload failed, the old configuration stays: {error}")
+
+    async def reload(self, config: Config | None = None) -> list[str]:
+        """Put a new configuration in force, main.cf's where none is given; open sessions keep theirs.
+
+        Returns warnings. Raises ConfigError, and then the old configuration stays.
+        """
+        old = self._wiring
+        if config is None:
+            if self.config.directory is None:
+                raise ConfigError("settings from code have no file to read again; pass the new configuration")
+            config = Config.load(self.config.directory)
+        found = problems(config)
+        if errors := [str(one) for one in found if one.severity is Severity.ERROR]:
+            raise ConfigError("; ".join(errors))
+        wiring = Wiring(config, self._lasting)
+        self._log.reopen()
+        warnings = [str(one) for one in found] + self._listen_anew(config)
+        self._switch.wiring = wiring
+        self._qmgr.configure(self._switch.queue_settings(config))
+        self._collector.replace_pickup(wiring.pickup)
+        for key, server in wiring.servers.items():
+            if key in self._listening:
+                await server.serve(self._duplicates(key))
+        self._retire(old)
+        wiring.log("master").info(f"reload -- configuration {config.text('config_directory')}")
+        return warnings
+
+    def _listen_anew(self, config: Config) -> list[str]:
+        """Open what the new configuration adds and close what it no longer has; messages about what cannot be."""
+        warnings = []
+        plan = listen_plan(config)
+        for key in self._listening.keys() - plan.keys():
+            for one in self._listening.pop(key):
+                one.close()
+        for key in plan.keys() - self._listening.keys():
+            try:
+                self._listening[key] = [listen(place, {}) for place in plan[key]]
+            except ConfigError as error:
+                warnings.append(f"{key}: {error}; it needs a restart")
+        return warnings
+
+    def _retire(self, old: Wiring) -> None:
+        """Let the sessions of an old configuration end in their own time."""
+
+        async def drain() -> None:
+            await asyncio.gather(*(server.close(None) for server in old.servers.values()))
+            old.close()
+
+        for server in old.servers.values():
+            server.stop_listening()
+        task = asyncio.ensure_future(drain())
+        self._retired.add(task)
+        task.add_done_callback(self._retired.discard)
+
+    # -- the control socket
+
+    async def _handle(self, *request: Any) -> AsyncIterator[Mapping[str, Any]]:
+        hooks = Hooks(submit=self._submit, status=self._status, reload=self.reload, stop=self._on_stop)
+        commands = QueueCommands(self.queue, self._spool, self._clock)
+        service = ControlService(self._wiring.control_settings, self._wiring.tables, commands, hooks)
+        async for row in service.handle(*request):
+            yield row
+
+    async def _submit(self, arguments: Mapping[str, Any], uid: int, text: AsyncIterator[bytes]) -> Reply:
+        return await self._wiring.pickup.submit(Submission.from_record(arguments), uid, text)
+
+    async def _status(self) -> Mapping[str, Any]:
+        return {
+            "pid": os.getpid(),
+            "uptime": self._clock.monotonic() - self._started_at,
+            "queues": await self.queue.counts(),
+        }

@@ -1,0 +1,87 @@
+"""What is wrong with a configuration, for the user."""
+
+from __future__ import annotations
+
+from typing import Any, TextIO
+
+from pymta.access import AccessSettings
+from pymta.bounce import BounceSettings
+from pymta.cleanup import CleanupSettings
+from pymta.config import Config, Problem, Severity, parameter_names
+from pymta.control.service import ControlSettings
+from pymta.delivery.local_settings import LocalSettings, VirtualSettings
+from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
+from pymta.pickup.settings import PickupSettings
+from pymta.qmgr import QueueManagerSettings
+from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
+from pymta.smtpd import SmtpdSettings
+
+SETTINGS: tuple[type[Any], ...] = (
+    AccessSettings,
+    BounceSettings,
+    CleanupSettings,
+    ControlSettings,
+    LmtpSettings,
+    LocalSettings,
+    MappingSettings,
+    PickupSettings,
+    QueueManagerSettings,
+    RecipientSettings,
+    RewriteSettings,
+    SmtpSettings,
+    SmtpdSettings,
+    VirtualSettings,
+)
+
+# Read by name where a settings class would be in the way: places, tables that are opened, who starts what.
+_BY_NAME = frozenset(
+    [
+        "alias_database",
+        "alias_maps",
+        "cleanup_service_name",
+        "compatibility_level",
+        "config_directory",
+        "data_directory",
+        "default_database_type",
+        "enable_long_queue_ids",
+        "fallback_transport_maps",
+        "inet_interfaces",
+        "inet_protocols",
+        "lmtp_connection_cache_destinations",
+        "mail_owner",
+        "mailbox_command_maps",
+        "mailbox_transport_maps",
+        "maillog_file",
+        "maillog_file_prefixes",
+        "multi_instance_name",
+        "mydomain",
+        "mynetworks_style",
+        "proxy_interfaces",
+        "queue_directory",
+        "receive_override_options",
+        "smtp_connection_cache_destinations",
+        "syslog_name",
+        "virtual_gid_maps",
+        "virtual_mailbox_maps",
+        "virtual_uid_maps",
+    ]
+)
+
+
+def acted_on() -> frozenset[str]:
+    """Every parameter that some service reads."""
+    return _BY_NAME.union(*(parameter_names(one) for one in SETTINGS))
+
+
+def problems(config: Config) -> list[Problem]:
+    """What `Config.check` finds, with what master.cf asks for in vain."""
+    return config.check(acted_on())
+
+
+def report_problems(config: Config, stream: TextIO) -> int:
+    """Print what `Config.check` finds, one line each; how many of them are errors."""
+    errors = 0
+    for problem in problems(config):
+        errors += problem.severity is Severity.ERROR
+        stream.write(f"pymta: {problem}\n")
+    return errors

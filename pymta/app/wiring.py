@@ -1,0 +1,160 @@
+"""One configuration, wired: everything that a reload replaces as a whole."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pymta.access import AccessEngine, AccessSettings
+from pymta.app.agents import AgentParts, make_agent
+from pymta.app.own import own_addresses
+from pymta.app.plan import Plan, make_plan
+from pymta.bounce import BounceService, BounceSettings
+from pymta.cleanup import Cleanup, CleanupSettings
+from pymta.config import Config, Service, build
+from pymta.control.service import ControlSettings
+from pymta.delivery.mailbox_jobs import UserActions
+from pymta.delivery.smtp import SmtpAgent
+from pymta.dns.resolver import DnsResolver
+from pymta.errors import ConfigError
+from pymta.pickup.service import Pickup
+from pymta.pickup.settings import PickupSettings
+from pymta.ports import Clock, DeliveryAgent, Queue, Restriction
+from pymta.rewrite import MappingSettings, Recipients, RecipientSettings, Rewriter, RewriteSettings
+from pymta.runtime.logging import MailLog, ServiceLog
+from pymta.smtpd import SmtpdSettings, SmtpServer
+from pymta.tables import TableFactory
+
+
+@dataclass(frozen=True, slots=True)
+class Lasting:
+    """What outlives a reload. `agents` and `restrictions` are the app's own, by name."""
+
+    clock: Clock
+    log: MailLog
+    resolver: DnsResolver
+    queue: Queue
+    actions: UserActions
+    agents: Mapping[str, DeliveryAgent] = field(default_factory=dict)
+    restrictions: Mapping[str, Restriction] = field(default_factory=dict)
+
+
+class Wiring:
+    """Builds every service from `config`; raises ConfigError before anything of an older wiring is touched."""
+
+    def __init__(self, config: Config, lasting: Lasting) -> None:
+        self.config = config
+        self.plan: Plan = make_plan(config)
+        self._lasting = lasting
+        self._own = own_addresses(config)
+        base = config.directory or Path("/")
+        aliases = frozenset([*config.items("alias_maps"), *config.items("alias_database")])
+        self.tables = TableFactory(base, alias_tables=aliases, log=self.log("tables"))
+        self.rewriter = Rewriter(
+            build(RewriteSettings, config), self.tables, self.log("trivial-rewrite"), own_addresses=self._own
+        )
+        self.cleanup = self._cleanup(config)
+        self._cleanups = {
+            name: self._cleanup(config.for_service(service)) for name, service in self.plan.cleanups.items()
+        }
+        self.bounce = BounceService(
+            build(BounceSettings, config), intake=self.cleanup, clock=lasting.clock, log=self.log("bounce")
+        )
+        self.pickup = Pickup(
+            build(PickupSettings, config), self.cleanup, self.rewriter, self.tables, self.log("pickup")
+        )
+        self.control_settings = build(ControlSettings, config)
+        self._delivery_logs: dict[str, ServiceLog] = {}
+        self.agents: dict[str, DeliveryAgent] = self._agents()
+        self.servers = {service.key: self._server(service) for service in self.plan.smtpd}
+
+    def log(self, name: str, config: Config | None = None) -> ServiceLog:
+        """The log of one service, tagged `syslog_name/name`."""
+        return self._lasting.log.service(f"{(config or self.config).text('syslog_name')}/{name}")
+
+    def delivery_log(self, transport: str) -> ServiceLog:
+        """The log for a transport's recipients."""
+        log = self._delivery_logs.get(transport)
+        if log is None:
+            service = self.plan.transports.get(transport)
+            config = self.config.for_service(service) if service else self.config
+            name = service.command if service else "error"
+            log = self._delivery_logs[transport] = self.log(name, config)
+        return log
+
+    def close(self) -> None:
+        """Give back what agents hold: idle connections."""
+        for agent in self.agents.values():
+            if isinstance(agent, SmtpAgent):
+                agent.close()
+
+    def _cleanup(self, config: Config) -> Cleanup:
+        return Cleanup(
+            build(CleanupSettings, config),
+            build(MappingSettings, config),
+            self.rewriter,
+            self.tables,
+            self._lasting.queue,
+            self._lasting.clock,
+            self.log("cleanup", config),
+            own_addresses=self._own,
+        )
+
+    def _agents(self) -> dict[str, DeliveryAgent]:
+        agents: dict[str, DeliveryAgent] = {}
+        parts = AgentParts(
+            clock=self._lasting.clock,
+            resolver=self._lasting.resolver,
+            actions=self._lasting.actions,
+            tables=self.tables,
+            rewriter=self.rewriter,
+            intake=self.cleanup,
+            own_addresses=self._own,
+            transports=agents.get,
+        )
+        for name, service in self.plan.transports.items():
+            config = self.config.for_service(service)
+            agents[name] = make_agent(service, config, parts, self.log(service.command, config))
+        agents.update(self._lasting.agents)
+        return agents
+
+    def _server(self, service: Service) -> SmtpServer:
+        config = self.config.for_service(service)
+        log = self.log("smtpd", config)
+        settings = build(SmtpdSettings, config)
+        rewriter = Rewriter(build(RewriteSettings, config), self.tables, log, own_addresses=self._own)
+        directory = Recipients(build(RecipientSettings, config), rewriter, self.tables)
+        access = build(AccessSettings, config)
+        policy = AccessEngine(
+            access,
+            self.tables,
+            self._lasting.resolver,
+            rewriter,
+            directory,
+            log,
+            sleep=asyncio.sleep,
+            classes={name: config.text(name) for name in access.smtpd_restriction_classes},
+            extra=self._lasting.restrictions,
+        )
+        intake = self._intake_of(service, config).with_overrides(config.items("receive_override_options"))
+        return SmtpServer(
+            settings,
+            policy,
+            intake,
+            rewriter,
+            directory,
+            self._lasting.resolver,
+            self._lasting.clock,
+            log,
+            self.tables,
+        )
+
+    def _intake_of(self, service: Service, config: Config) -> Cleanup:
+        name = config.text("cleanup_service_name")
+        if name in self._cleanups:
+            return self._cleanups[name]
+        if name == "cleanup":
+            return self.cleanup
+        raise ConfigError("no cleanup service of this name in master.cf", where=service.where, name=name)
