@@ -205,7 +205,7 @@ def _result(attempt: Attempt) -> DeliveryResult:
     number = attempt.recipient.number
     relay = attempt.request.transport
     if not parts:
-        return DeliveryResult(number, Outcome.SENT, "2.0.0", "delivered before in this expansion", relay)
+        return DeliveryResult(number, Outcome.SENT, "2.0.0", "expanded to no recipients", relay)
     if attempt.last_passed is not None and len(parts) == 1 and not attempt.is_expanded:
         return replace(attempt.last_passed, number=number)
     worst = next(

@@ -24,8 +24,6 @@ async def deliver_mailbox(
     services: LocalServices, transports: Transports, attempt: Attempt, context: Context, user: User | None
 ) -> Steps | None:
     """Deliver to the mailbox of the address's user by the settings' order; None where there is no such user."""
-    if not attempt.first_time("mailbox", context.user):
-        return []
     settings, tables = services.settings, services.tables
     try:
         transport = await tables.mailbox_transport_maps.find(context.user)
@@ -34,10 +32,13 @@ async def deliver_mailbox(
         services.log.warning(f"{attempt.request.queue_id}: {error}")
         return attempt.failed(context, "4.3.0", "table lookup failure")
     transport = transport or settings.mailbox_transport
+    if not transport and user is None:
+        return None
+    if not attempt.first_time("mailbox", context.user):
+        return []
     if transport:
         return await pass_on(services, transports, attempt, context, transport)
-    if user is None:
-        return None
+    assert user is not None
     command = command or settings.mailbox_command
     if command:
         own = replace(context, rights=user, delivered=context.address)
@@ -121,7 +122,7 @@ def _relay_luser(services: LocalServices, attempt: Attempt, context: Context) ->
     except ExpandError as error:
         services.log.warning(f"bad parameter value syntax for luser_relay: {error}")
         return attempt.failed(context, "4.3.5", "mail system configuration error")
-    if not attempt.first_time("luser_relay", context.address, text):
+    if not attempt.first_time("luser_relay", text):
         return attempt.failed(context, "5.1.1", f'unknown user: "{context.user}"')
     found = [item for item in parse_destinations(text) if isinstance(item, Address)]
     if not found:

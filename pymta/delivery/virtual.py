@@ -99,7 +99,8 @@ class VirtualAgent:
 
     async def _lookup(self, maps: Maps, address: Address) -> str | None:
         try:
-            match = await maps.find_address(address, delimiter=self._settings.recipient_delimiter)
+            folded = Address.from_internal(address.folded())
+            match = await maps.find_address(folded, delimiter=self._settings.recipient_delimiter)
         except TableError as error:
             self._log.warning(str(error))
             raise _FailedError("4.3.5", "mail system configuration error") from error
