@@ -137,11 +137,13 @@ class MessageDraft:
     # Content
 
     def _wait(self, data: bytes) -> None:
+        if self._too_large:
+            return
         self._waiting_size += len(data)
+        self._waiting.append(data)
         if self._exceeds(self._waiting_size):
             self._too_large = True
-        else:
-            self._waiting.append(data)
+            self._waiting.clear()
 
     def _exceeds(self, more: int) -> bool:
         return bool(self._handling.size_limit) and self._content.size + more > self._handling.size_limit
