@@ -57,7 +57,7 @@ def _plain_field(value: Any) -> Any:
 def _decode(data: bytes, types: tuple[type, ...]) -> Any:
     try:
         name, *values = json.loads(data)
-    except (ValueError, TypeError) as error:
+    except (ValueError, TypeError, RecursionError) as error:
         raise CodecError("not a frame") from error
     for type_ in types:
         if type_.__name__ == name:

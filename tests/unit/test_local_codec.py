@@ -1,0 +1,97 @@
+"""Frames between the daemon and a worker: they come back as they went, and nothing else is taken for one."""
+
+import json
+from dataclasses import replace
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pymta.delivery.mailbox_codec import CodecError, decode_answer, decode_job, encode_value
+from pymta.delivery.mailbox_jobs import CommandExit, CommandJob, FileText, Locking, MaildirJob, MboxJob, ReadJob, Stored
+from pymta.delivery.mailbox_worker import KeeperRules
+
+JOBS = [
+    MboxJob("/var/mail/x", b"From \xff\n", 5, 7, Locking(flock=True, delay=0.5), True, True, 1, 2),
+    MaildirJob("/home/x/Maildir/", b"", 0),
+    CommandJob(("/bin/x", "\udcff"), (("A", "b"),), b"\x00", 9.5, "/", b"\r\n", True, True, True, 3),
+    ReadJob(("/a", "/b"), True, 5),
+]
+
+
+@pytest.mark.parametrize("job", JOBS)
+def test_jobs_come_back(job: MboxJob) -> None:
+    assert decode_job(encode_value(job)) == job
+
+
+@pytest.mark.parametrize("answer", [Stored("4.2.0", "x"), CommandExit(1, 2, True, "ü", "f"), FileText(True, "\udcff")])
+def test_answers_come_back(answer: Stored) -> None:
+    assert decode_answer(encode_value(answer)) == answer
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        b"",
+        b"{}",
+        b"[]",
+        b"[1]",
+        b'["Stored","2.0.0",""]',
+        b'["MaildirJob","/x","h"]',
+        b'["MaildirJob","/x","h",0,0]',
+        b'["MaildirJob","/x","h","0"]',
+        b'["MaildirJob","/x","h",true]',
+        b'["MaildirJob","/x","\\u0100",0]',
+        b'["MaildirJob","relative","h",0]',
+        b'["MaildirJob","/nul\\u0000","h",0]',
+        b'["ReadJob","/x",false,1]',
+        b'["ReadJob",["x"],false,1]',
+        b"\xff\xfe",
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_job_is_refused(frame: bytes) -> None:
+    with pytest.raises(CodecError):
+        decode_job(frame)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=12))
+def test_no_frame_does_anything_but_decode_or_fail(value: object) -> None:
+    for name in ("MboxJob", "CommandJob", "ReadJob"):
+        try:
+            decode_job(json.dumps([name, *value] if isinstance(value, list) else [name, value]).encode())
+        except CodecError:
+            pass
+
+
+RULES = KeeperRules("/var/mail", "/root", "Maildir/")
+
+
+@pytest.mark.parametrize(
+    ("job", "allowed"),
+    [
+        (MboxJob("/var/mail/root", b"", create_uid=0), True),
+        (MboxJob("/var/mail/nobody", b"", create_uid=65534), True),
+        (MboxJob("/var/mail/nobody", b"", create_uid=0), False),
+        (MboxJob("/var/mail/nobody", b""), False),
+        (MboxJob("/var/mail/no-such-user", b"", create_uid=0), False),
+        (MboxJob("/var/mail/../x/root", b"", create_uid=0), False),
+        (MboxJob("/var/mail/..", b"", create_uid=0), False),
+        (MboxJob("/etc/passwd", b"", create_uid=0), False),
+        (MboxJob("/var/mail/root", b"", create_uid=0, allow_special=True), False),
+        (MaildirJob("/root/Maildir/", b""), True),
+        (MaildirJob("/var/mail/root/", b""), True),
+        (MaildirJob("/var/mail/nobody/", b""), False),
+        (MaildirJob("/root/.ssh/", b""), False),
+        (ReadJob(("/root/.forward",)), True),
+        (ReadJob(("/root/.forward+x", "/root/.forward")), True),
+        (ReadJob(("/root/.forward", "/etc/shadow")), False),
+        (ReadJob(("/root/.forward/../x",)), False),
+        (CommandJob(("/bin/sh",), (), b"", 1.0), False),
+    ],
+)
+def test_the_keeper_does_only_what_its_rules_say(job: MboxJob, allowed: bool) -> None:
+    assert RULES.permit(job) is allowed
+    if isinstance(job, MboxJob):
+        assert not KeeperRules().permit(replace(job, path="/x"))
