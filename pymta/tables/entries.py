@@ -6,11 +6,14 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from pymta.tables.text import BLANKS, Line, fold, logical_lines, unquoted_end
+from pymta.tables.text import BLANKS, Line, fold, joined_lines, logical_lines, unquoted_end
 
 # Nearly every line of nearly every table: a key without quotes or backslashes, blanks, a value.
-_PLAIN = re.compile(r'([^\s"\\\x00]+)\s+([^\x00]*[^\s\x00])\s*', re.ASCII)
+_PLAIN = re.compile(r'([^\s"\\\x00]*[^\s"\\\x00:])\s+([^\x00]*[^\s\x00])\s*', re.ASCII)
 _ALIAS = re.compile(r'([^\s"\\\x00:@,()<>;]+)\s*:\s*([^\x00]*[^\s\x00])\s*', re.ASCII)
+_COMMON_VALUES = 1024
+"""How many different values are shared between their keys: an access map has a million `REJECT`."""
+
 _TRUNCATED_IPV4 = re.compile(r"\d{1,3}(?:\.\d{1,3}){0,2}\.")
 _UNDECODED = re.compile("[\udc80-\udcff]")
 _ALIAS_KEY_WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|\\(.)|([^\s"\\]+)|\s+')
@@ -42,29 +45,33 @@ def decode(data: bytes) -> str:
 
 
 def index(text: str, *, aliases: bool = False, folded: bool = True) -> Entries:
-    """Read a whole file. About a second for a million lines."""
-    plain, parse = (_ALIAS, parse_alias) if aliases else (_PLAIN, parse_entry)
+    """Read a whole file. A million lines take some three seconds."""
+    pattern, parse = (_ALIAS, parse_alias) if aliases else (_PLAIN, parse_entry)
+    plain = pattern.fullmatch
     values: dict[str, str] = {}
     known: dict[str, str] = {}
     complaints: list[Complaint] = []
     ascii_only = text.isascii()
-    for line in logical_lines(text):
-        match = plain.fullmatch(line.text)
-        if match and ascii_only and ":" not in match[1][-1:]:
-            key, value = match[1], match[2]
+    for number, line in joined_lines(text):
+        match = plain(line) if ascii_only else None
+        if match:
+            key, value = match.groups()
         else:
             try:
-                key, value = parse(line.text)
+                key, value = parse(line)
             except LineRefused as refusal:
-                complaints.append(Complaint(line.number, str(refusal)))
+                complaints.append(Complaint(number, str(refusal)))
                 continue
-            complaints.extend(Complaint(line.number, text) for text in _doubts(key, aliases))
+            if key.endswith(":") and not aliases:
+                complaints.append(Complaint(number, 'record is in "key: value" format; is this an alias file?'))
         if folded:
             key = fold(key)
         if key in values:
-            complaints.append(Complaint(line.number, f'duplicate entry: "{key}"'))
+            complaints.append(Complaint(number, f'duplicate entry: "{key}"'))
         else:
-            values[key] = known.setdefault(value, value)
+            if value not in known and len(known) < _COMMON_VALUES:
+                known[value] = value
+            values[key] = known.get(value, value)
     return Entries(values, tuple(complaints))
 
 
@@ -117,11 +124,6 @@ def _checked(text: str) -> str:
         raise LineRefused(f'non-UTF-8 input "{shown}" -- ignoring this line')
     # C strings end at a NUL, and so does the line for Postfix.
     return text.partition("\0")[0] if "\0" in text else text
-
-
-def _doubts(key: str, aliases: bool) -> Iterator[str]:
-    if not aliases and key.endswith(":"):
-        yield 'record is in "key: value" format; is this an alias file?'
 
 
 def _unquoted_name(key: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import itertools
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
@@ -27,23 +29,29 @@ def logical_lines(text: str) -> Iterator[Line]:
 
     A first line that begins with a blank has nothing to continue and keeps its blank: it has no key.
     """
+    return itertools.starmap(Line, joined_lines(text))
+
+
+def joined_lines(text: str) -> Iterator[tuple[int, str]]:
+    """`logical_lines` for files of a million lines: plain tuples, and never all lines at once."""
     number, parts = 0, list[str]()
-    for at, raw in enumerate(text.split("\n"), 1):
-        first = raw[:1]
-        if first == "#" or not first:
+    for at, raw in enumerate(io.StringIO(text, newline="\n"), 1):
+        first = raw[0]
+        if first == "#" or first == "\n":
             continue
+        line = raw.removesuffix("\n")
         if first in BLANKS:
             stripped = raw.strip(BLANKS)
             if not stripped or stripped[0] == "#":
                 continue
             if parts:
-                parts.append(raw)
+                parts.append(line)
                 continue
         elif parts:
-            yield Line(number, parts[0] if len(parts) == 1 else "".join(parts))
-        number, parts = at, [raw]
+            yield number, parts[0] if len(parts) == 1 else "".join(parts)
+        number, parts = at, [line]
     if parts:
-        yield Line(number, "".join(parts))
+        yield number, "".join(parts)
 
 
 def fold(key: str) -> str:

@@ -19,6 +19,9 @@ CHECK_INTERVAL = 1.0
 LARGE = 256 * 1024
 """Bytes. A larger file is read again in a thread, and the old content answers meanwhile."""
 
+_TICK = 50_000_000
+"""Nanoseconds. Two changes within one tick of the file system's clock may carry the same time."""
+
 _Stamp = tuple[int, int, int, int]
 
 
@@ -40,7 +43,7 @@ class WatchedFile(Generic[T]):
         self._log = log
         self._task: asyncio.Task[None] | None = None
         try:
-            self._stamp = _stamp(path)
+            self._stamp: _Stamp | None = _settled(_stamp(path))
             self._content = self._read()
         except OSError as error:
             raise ConfigError(f"open {path}: {error.strerror}", name=name) from error
@@ -96,7 +99,7 @@ class WatchedFile(Generic[T]):
         return self._parse(self.path.read_bytes())
 
     def _accept(self, stamp: _Stamp, content: T) -> None:
-        self._stamp, self._content, self._complained = stamp, content, ""
+        self._stamp, self._content, self._complained = _settled(stamp), content, ""
 
     def _keep(self, reason: str) -> None:
         if reason != self._complained:
@@ -107,6 +110,11 @@ class WatchedFile(Generic[T]):
 def _stamp(path: Path) -> _Stamp:
     found = path.stat()
     return found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns
+
+
+def _settled(stamp: _Stamp) -> _Stamp | None:
+    """The stamp of a file that is about to be read; None where it is so new that the next look must read again."""
+    return stamp if time.time_ns() - stamp[0] > _TICK else None
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
