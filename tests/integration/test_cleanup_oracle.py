@@ -55,15 +55,34 @@ _VARIABLE = re.compile(rb"(?m)^((?:Resent-)?(?:Date|Message-Id): ).*\r\n", re.AS
 _RECEIVED = re.compile(rb"\AReceived: [^\n]*\n(?:[ \t][^\n]*\n)*")
 
 
-@pytest.fixture(scope="module", params=["local", "remote", "remote with a domain"])
+CONTEXTS = {
+    "local": {"local_header_rewrite_clients": "permit_inet_interfaces"},
+    "remote": {"local_header_rewrite_clients": ""},
+    "remote with a domain": {"local_header_rewrite_clients": "", "remote_header_rewrite_domain": "domain.invalid"},
+    "local with maps": {
+        "sender_canonical_maps": "static:{Sender <s@from.example>}",
+        "sender_canonical_classes": "header_sender",
+        "recipient_canonical_maps": "inline:{ {@x.example=@rcpt.example}, {kate=Kate.User@example.com}, {joe=Joe} }",
+        "recipient_canonical_classes": "header_recipient",
+        "masquerade_domains": "d.example",
+        "masquerade_classes": "header_recipient",
+    },
+    "remote with maps": {
+        "local_header_rewrite_clients": "",
+        "canonical_maps": "static:{s@from.example}",
+        "canonical_classes": "header_sender, header_recipient",
+    },
+}
+
+
+@pytest.fixture(scope="module", params=list(CONTEXTS))
 def setup(request: pytest.FixtureRequest) -> Iterator[tuple[RealPostfix, str]]:
     values = {
         "myhostname": "mx.example.com",
         "mydomain": "example.com",
         "smtpd_client_restrictions": "static:hold",
         "append_dot_mydomain": "yes",
-        "local_header_rewrite_clients": "permit_inet_interfaces" if request.param == "local" else "",
-        "remote_header_rewrite_domain": "domain.invalid" if request.param == "remote with a domain" else "",
+        **CONTEXTS[request.param],
     }
     # Not below pytest's folder: a later run makes that unreadable for Postfix's own user.
     with tempfile.TemporaryDirectory() as folder, RealPostfix(Path(folder), values).running() as postfix:
@@ -97,10 +116,7 @@ async def test_header_as_postfix_writes_it(setup: tuple[RealPostfix, str], name:
     queue_id = _send(postfix.port, content)
     shown = postfix.run("postcat", "-h", "-b", "-q", queue_id).stdout.encode("utf-8", "surrogateescape")
     expected = _normal(_RECEIVED.sub(b"", shown).replace(b"\n", b"\r\n"))
-    parts = Parts(
-        append_dot_mydomain="yes",
-        remote_header_rewrite_domain="domain.invalid" if context == "remote with a domain" else "",
-    )
-    client: Client = LOCAL if context == "local" else REMOTE
+    parts = Parts(append_dot_mydomain="yes", **CONTEXTS[context])
+    client: Client = LOCAL if context.startswith("local") else REMOTE
     assert (await parts.take(b"Received: us\r\n" + content, client=client, origin=Origin.SMTP)).code == 250
     assert _normal(parts.queue.content.removeprefix(b"Received: us\r\n")) == expected
