@@ -78,6 +78,7 @@ def _never_return(main: Callable[[], None]) -> NoReturn:
 
 def _helper_main(requests: socket.socket, parent_side: socket.socket, serve: Serve, chroots: frozenset[str]) -> None:
     parent_side.close()
+    _close_all_but(requests.fileno())
     # The end of the parent's socket is what ends us; a Ctrl-C in the terminal is for the parent.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -89,6 +90,12 @@ def _helper_main(requests: socket.socket, parent_side: socket.socket, serve: Ser
     gc.freeze()
     while frame := requests.recv(_MAX_FRAME):
         _answer(requests, frame, serve, chroots)
+
+
+def _close_all_but(descriptor: int) -> None:
+    """Keep nothing of the parent's: its listeners and databases are none of the users' business."""
+    os.closerange(3, descriptor)
+    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
 
 
 def _answer(requests: socket.socket, frame: bytes, serve: Serve, chroots: frozenset[str]) -> None:

@@ -27,7 +27,8 @@ def actions(monkeypatch: pytest.MonkeyPatch) -> Iterator[ThreadedActions]:
 
 
 def command(script: str, **more: object) -> CommandJob:
-    return CommandJob(("/bin/sh", "-c", script), (), **{"header": b"From x\n", "time_limit": 20.0, **more})  # type: ignore[arg-type]
+    given = {"environment": (), "header": b"From x\n", "time_limit": 20.0, **more}
+    return CommandJob(("/bin/sh", "-c", script), **given)  # type: ignore[arg-type]
 
 
 async def test_mailboxes_are_our_own_whoever_they_are_for(actions: ThreadedActions, tmp_path: Path) -> None:

@@ -102,9 +102,7 @@ async def test_a_command_has_its_users_ids_and_only_those(actions: HelperActions
     ended = await actions.run(AS_GAMES, command("/bin/sh", "-c", "id -u; id -g; id -G; cat >/dev/null"), CONTENT)
     assert ended.output.split() == [str(GAMES.pw_uid), str(GAMES.pw_gid), str(GAMES.pw_gid)]
     assert (ended.code, ended.signal, ended.failure) == (0, 0, "")
-    again = await actions.run(
-        AS_GAMES, command("/bin/sh", "-c", "grep ^Cap.*0000000000000000 /proc/self/status"), CONTENT
-    )
+    again = await actions.run(AS_GAMES, command("/bin/grep", "^Cap.*:.0000000000000000", "/proc/self/status"), CONTENT)
     assert again.output.count("CapEff") == 1
 
 
@@ -209,11 +207,7 @@ async def test_workers_are_bounded_and_end_with_the_helper(place: Path) -> None:
     actions = HelperActions(helper, limit=3, per_user=2)
     job = command("/bin/sh", "-c", "cat >/dev/null; echo $PPID; sleep 0.1")
     ends = await asyncio.gather(
-        *[
-            actions.run(identity, job, CONTENT)
-            for identity in (AS_GAMES, AS_NOBODY, Identity(12345, 12345))
-            for _ in range(4)
-        ]
+        *[actions.run(who, job, CONTENT) for who in (AS_GAMES, AS_NOBODY, Identity(12345, 12345)) for _ in range(4)]
     )
     workers = {end.output.strip() for end in ends}
     assert 3 <= len(workers) <= 6
