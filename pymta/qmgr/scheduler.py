@@ -284,5 +284,9 @@ class Scheduler:
 
     def _forget_idle(self, destination: Destination, now: float) -> None:
         idle = not destination.turns and not destination.busy and destination.problem is None
-        if idle and destination.suspended_until <= now:
-            destination.transport.destinations.pop(destination.name, None)
+        if not idle or destination.suspended_until > now:
+            return
+        known = destination.transport.destinations
+        # A timer may end for one that was forgotten already, when another of its name has come.
+        if known.get(destination.name) is destination:
+            del known[destination.name]
