@@ -241,6 +241,7 @@ class MessageDraft:
             self._desk.log.warning(f"{self._queue_id}: queue file size limit exceeded")
             return TOO_LARGE
         if self._header.seen.hops >= self._desk.settings.hopcount_limit:
+            self._desk.log.warning(f"{self._queue_id}: message rejected: hopcount exceeded")
             return TOO_MANY_HOPS
         return CONTENT_REJECTED if self._cleaner.is_refused else self._failure
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pymta.model.access import Effect, EffectKind
 from pymta.model.address import Address
-from pymta.model.envelope import Notify, Recipient
+from pymta.model.envelope import Recipient
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,17 +32,17 @@ class Effects:
         )
 
     def recipients(self, recipients: tuple[Recipient, ...]) -> tuple[Recipient, ...]:
-        """With the copies of BCC actions, of which nobody is told."""
-        return recipients + tuple(_recipient(copy) for copy in self.copies)
+        """With the copies of BCC actions."""
+        if not self.copies:
+            return recipients
+        copies = [Address.from_internal(copy) for copy in self.copies]
+        return recipients + tuple(Recipient(copy, copy) for copy in copies)
 
     def redirected(self, recipients: list[Recipient]) -> list[Recipient]:
-        """With REDIRECT everything goes to one address instead."""
-        return [_recipient(self.redirect)] if self.redirect else recipients
-
-
-def _recipient(text: str) -> Recipient:
-    address = Address.from_internal(text)
-    return Recipient(address, address, Notify.NEVER)
+        """With REDIRECT one address takes the place of all; the first recipient's requests for reports stay."""
+        if not self.redirect or not recipients:
+            return recipients
+        return [replace(recipients[0], address=Address.from_internal(self.redirect))]
 
 
 NO_EFFECTS = Effects()

@@ -220,12 +220,14 @@ async def test_effects_of_access_actions() -> None:
     await _with(parts, Effect(EffectKind.HOLD), Effect(EffectKind.FILTER, "smtp:[f]"))
     assert (parts.queue.entry.queue, parts.queue.entry.filter) == (QueueName.HOLD, "smtp:[f]")
     await _with(parts, Effect(EffectKind.REDIRECT, "other@x.example"), Effect(EffectKind.BCC, "copy@x.example"))
-    assert [str(recipient.address) for recipient in parts.queue.entry.recipients] == ["other@x.example"]
+    assert [(str(recipient.address), str(recipient.original)) for recipient in parts.queue.entry.recipients] == [
+        ("other@x.example", "to@example.org")
+    ]
     await _with(parts, Effect(EffectKind.BCC, "one@x.example"), Effect(EffectKind.BCC, "two"))
     assert [(str(recipient.address), recipient.notify) for recipient in parts.queue.entry.recipients] == [
         ("to@example.org", Notify.DEFAULT),
-        ("one@x.example", Notify.NEVER),
-        ("two@mx.example.com", Notify.NEVER),
+        ("one@x.example", Notify.DEFAULT),
+        ("two@mx.example.com", Notify.DEFAULT),
     ]
     await _with(parts, Effect(EffectKind.PREPEND, "X: y"))
     assert parts.queue.entry.filter == ""
