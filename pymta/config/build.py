@@ -20,18 +20,19 @@ def build(cls: type[Settings], config: Config) -> Settings:
     Field types are `str`, `int`, `bool`, `float` (a time, in seconds) and `tuple[str, ...]` (a list). A parameter
     that the registry has as text may be an `int`, `bool` or `float` in the class: then it is read as one.
     """
-    filled: dict[str, Any] = {name: _field(kind, name, config) for name, kind in _fields(cls).items()}
+    hints = get_type_hints(cls)
+    filled: dict[str, Any] = {name: _field(hints[name], line, config) for name, line in _parameters(cls).items()}
     return cls(**filled)
 
 
 def parameter_names(cls: type[Any]) -> frozenset[str]:
     """The parameters that a settings class acts on."""
-    return frozenset(_fields(cls))
+    return frozenset(_parameters(cls).values())
 
 
-def _fields(cls: type[Any]) -> dict[str, Any]:
-    hints = get_type_hints(cls)
-    return {field.name: hints[field.name] for field in fields(cls)}
+def _parameters(cls: type[Any]) -> dict[str, str]:
+    """Field to parameter. A field's metadata names one that is no name in Python (`2bounce_notice_recipient`)."""
+    return {field.name: field.metadata.get("parameter", field.name) for field in fields(cls)}
 
 
 def _field(kind: Any, name: str, config: Config) -> Any:
