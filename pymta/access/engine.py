@@ -131,6 +131,8 @@ class AccessEngine:
         return decision.verdict()
 
     async def _at_recipient(self, context: AccessContext) -> Verdict:
+        if _is_bare_postmaster(context):
+            return PERMIT
         decision = Decision(context, self._environment, subject.recipient(context))
         for phase in self._before_recipient:
             if await _run(phase, decision) is Outcome.REJECT:
@@ -197,6 +199,12 @@ def _class_texts(settings: AccessSettings, classes: Mapping[str, str]) -> dict[s
     if missing:
         raise ConfigError(f"restriction class `{missing[0]}' needs a definition", name="smtpd_restriction_classes")
     return {name: classes[name] for name in settings.smtpd_restriction_classes}
+
+
+def _is_bare_postmaster(context: AccessContext) -> bool:
+    """RFC 5321 4.5.1: `RCPT TO:<postmaster>` without a domain is taken from everybody."""
+    recipient = context.recipient
+    return recipient is not None and not recipient.domain and recipient.local_part.lower() == "postmaster"
 
 
 def _always(context: AccessContext) -> bool:

@@ -181,6 +181,12 @@ async def test_reject_unauth_destination(tmp_path: Path, recipient: str, reply: 
     assert await asked.rcpt(recipient) == reply
 
 
+async def test_postmaster_without_a_domain_is_always_taken(tmp_path: Path) -> None:
+    asked = policy(tmp_path, "reject_non_fqdn_recipient, reject", smtpd_client_restrictions="reject")
+    assert await asked.rcpt("Postmaster") == "OK"
+    assert (await asked.rcpt("postmaster@local.example")).startswith("554")
+
+
 async def test_relaying_is_open_to_networks_and_logins(tmp_path: Path) -> None:
     asked = Policy(tmp_path, mynetworks="192.0.2.0/24")
     assert await asked.rcpt("a@b.example") == "OK"
