@@ -96,7 +96,8 @@ def shell_argv(
         return (*shell.split(), command)
     words = command.split()
     if words and _PLAIN.fullmatch(command) and "=" not in words[0] and words[0] not in _BUILTINS:
-        program = which(words[0])
+        # A path is what it is; only a bare name may turn out to be the shell's.
+        program = words[0] if "/" in words[0] else which(words[0])
         if program:
             return (program, *words[1:])
     return ("/bin/sh", "-c", command)

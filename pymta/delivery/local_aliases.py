@@ -40,7 +40,7 @@ async def _members(
     destinations = parse_destinations(text)
     if not destinations:
         services.log.warning(f"no recipient in alias lookup result for {name}")
-        return attempt.misconfigured(context)
+        return attempt.failed(context, "4.3.0", "alias database unavailable")
     rights: User | None = None
     owner_uid = _owner_of(table)
     if owner_uid != 0 and (rights := await services.users.by_uid(owner_uid)) is None:

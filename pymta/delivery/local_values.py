@@ -36,8 +36,8 @@ def command_environment(
     """The environment of a command: mail data with every character replaced that a shell could act on."""
     values = {
         "HOME": user.home if user else "",
-        "LOGNAME": user.name if user else "",
-        "USER": user.name if user else "",
+        "LOGNAME": user.name if user else context.user,
+        "USER": context.user,
         "SHELL": (user.shell or "/bin/sh") if user else "",
         "DOMAIN": context.domain,
         "LOCAL": context.local,

@@ -89,11 +89,11 @@ class VirtualAgent:
     async def _id(self, maps: Maps, address: Address, kind: str, minimum: int) -> int:
         text = await self._lookup(maps, address)
         if text is None:
-            self._log.warning(f"recipient {address.folded()}: not found in {maps.title}")
+            self._log.warning(f"recipient {address.folded()}: not found in virtual_{kind}_maps")
             raise _FailedError("4.3.5", "mail system configuration error")
         number = int(text) if _ID.fullmatch(text) else 0
         if not max(minimum, 1) <= number <= _MAX_ID:
-            self._log.warning(f"recipient {address.folded()}: bad {kind} {text} in {maps.title}")
+            self._log.warning(f"recipient {address.folded()}: bad {kind} {text} in virtual_{kind}_maps")
             raise _FailedError("4.3.5", "mail system configuration error")
         return number
 

@@ -83,13 +83,13 @@ async def test_an_unknown_user_bounces() -> None:
 @pytest.mark.parametrize(
     ("uids", "gids", "warning"),
     [
-        ({"a@b": "1"}, None, "recipient joe@v.example: not found in hash:uids"),
-        ({"@v.example": "99"}, None, "recipient joe@v.example: bad uid 99 in hash:uids"),
-        ({"@v.example": "0"}, None, "recipient joe@v.example: bad uid 0 in hash:uids"),
-        ({"@v.example": "joe"}, None, "recipient joe@v.example: bad uid joe in hash:uids"),
-        ({"@v.example": "-5"}, None, "recipient joe@v.example: bad uid -5 in hash:uids"),
-        (None, {"@v.example": "0"}, "recipient joe@v.example: bad gid 0 in hash:gids"),
-        (None, {"@v.example": "99999999999"}, "recipient joe@v.example: bad gid 99999999999 in hash:gids"),
+        ({"a@b": "1"}, None, "recipient joe@v.example: not found in virtual_uid_maps"),
+        ({"@v.example": "99"}, None, "recipient joe@v.example: bad uid 99 in virtual_uid_maps"),
+        ({"@v.example": "0"}, None, "recipient joe@v.example: bad uid 0 in virtual_uid_maps"),
+        ({"@v.example": "joe"}, None, "recipient joe@v.example: bad uid joe in virtual_uid_maps"),
+        ({"@v.example": "-5"}, None, "recipient joe@v.example: bad uid -5 in virtual_uid_maps"),
+        (None, {"@v.example": "0"}, "recipient joe@v.example: bad gid 0 in virtual_gid_maps"),
+        (None, {"@v.example": "99999999999"}, "recipient joe@v.example: bad gid 99999999999 in virtual_gid_maps"),
     ],
 )
 async def test_ids_that_cannot_be_used_defer(
