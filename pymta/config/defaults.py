@@ -60,16 +60,11 @@ def _version(_config: Values, _host: Host) -> str:
     return pymta.__version__
 
 
-def _process_name(_config: Values, _host: Host) -> str:
-    return "pymta"
-
-
 _COMPUTED: dict[str, Callable[[Values, Host], str]] = {
     "myhostname": _myhostname,
     "mydomain": _mydomain,
     "mynetworks": _mynetworks,
     "mail_version": _version,
-    "process_name": _process_name,
 }
 
 

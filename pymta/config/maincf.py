@@ -37,12 +37,15 @@ class RawFile:
     warnings: list[str] = field(default_factory=list)
 
 
-def read_text(path: Path) -> str:
-    """A configuration file's text; bytes that are not UTF-8 survive as surrogates. Raises ConfigError."""
+def read_text(path: Path, shown: str = "") -> str:
+    """A configuration file's text; bytes that are not UTF-8 survive as surrogates. Raises ConfigError.
+
+    `shown` is the path as the user spelled it.
+    """
     try:
         return path.read_bytes().decode("utf-8", "surrogateescape")
     except OSError as error:
-        raise ConfigError(f"open {path}: {error.strerror}") from error
+        raise ConfigError(f"open {shown or path}: {error.strerror}") from error
 
 
 def logical_lines(text: str, path: str, warnings: list[str]) -> Iterator[LogicalLine]:
@@ -81,11 +84,11 @@ def split_assignment(text: str) -> tuple[str, str]:
     return name, value.strip(_BLANKS)
 
 
-def parse_main(text: str, path: Path) -> RawFile:
+def parse_main(text: str, path: str) -> RawFile:
     """Read main.cf's text. The last definition of a name wins, with a warning. Raises ConfigError."""
     raw = RawFile()
-    for line in logical_lines(text, str(path), raw.warnings):
-        where = f"{path.name}:{line.number}"
+    for line in logical_lines(text, path, raw.warnings):
+        where = f"{path.rpartition('/')[2]}:{line.number}"
         try:
             name, value = split_assignment(line.text)
         except ValueError as error:

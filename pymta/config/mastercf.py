@@ -30,6 +30,14 @@ _CHECKS = {
 }
 
 
+class FieldError(ConfigError):
+    """A field holds what it must not; `wanted` tells what it may hold."""
+
+    def __init__(self, message: str, wanted: str, where: str) -> None:
+        super().__init__(message, where=where)
+        self.wanted = wanted
+
+
 @dataclass(frozen=True, slots=True)
 class RawService:
     """An entry as written: its eight fields and the command's arguments.
@@ -111,9 +119,18 @@ def parse_master(text: str, path: Path, warnings: list[str]) -> tuple[Service, .
 def parse_service(text: str, where: str) -> Service:
     """Read one entry. Raises ConfigError naming what was found and what was expected."""
     problems: list[str] = []
-    raw = read_entry(text, where, problems)
+    try:
+        raw = read_entry(text, where, problems)
+    except FieldError as error:
+        raise ConfigError(f"{error.message}, expected {error.wanted}", where=where) from None
     if problems:
         raise ConfigError(problems[0], where=where, name=raw.key)
+    _check_overrides(raw)
+    return typed(raw)
+
+
+def typed(raw: RawService) -> Service:
+    """The service that an entry describes."""
     name, kind, private, unprivileged, chroot, wakeup, limit, command = raw.fields
     return Service(
         name=name,
@@ -126,8 +143,8 @@ def parse_service(text: str, where: str) -> Service:
         maxproc=None if limit == "-" else int(limit),
         command=command,
         args=_without_overrides(raw.argv),
-        overrides=_checked_overrides(raw),
-        where=where,
+        overrides=tuple(raw.overrides),
+        where=raw.where,
         raw=raw,
     )
 
@@ -140,7 +157,7 @@ def read_entry(text: str, where: str, problems: list[str]) -> RawService:
     for field, word in zip(FIELDS, words[: len(FIELDS)], strict=True):
         allowed, wanted = _CHECKS.get(field, (None, ""))
         if allowed and not allowed.fullmatch(word):
-            raise ConfigError(f'invalid {field} field "{word}" in "{_short(text)}", expected {wanted}', where=where)
+            raise FieldError(f'invalid {field} field "{word}" in "{_short(text)}"', wanted, where)
     argv = [_unbrace(word, problems) for word in words[len(FIELDS) :]]
     return RawService(tuple(words[: len(FIELDS)]), tuple(_normalized(argv)), where)
 
@@ -207,7 +224,7 @@ def _without_overrides(argv: tuple[str, ...]) -> tuple[str, ...]:
     return (*options, *argv[first:])
 
 
-def _checked_overrides(raw: RawService) -> tuple[tuple[str, str], ...]:
+def _check_overrides(raw: RawService) -> None:
     options = raw.argv[: _first_argument(raw.argv)]
     if options and options[-1] == "-o":
         raise ConfigError("option -o has no value, expected name=value", where=raw.where, name=raw.key)
@@ -216,7 +233,6 @@ def _checked_overrides(raw: RawService) -> tuple[tuple[str, str], ...]:
             split_assignment(assignment)
         except ValueError as error:
             raise ConfigError(str(error), where=raw.where, name=raw.key) from None
-    return tuple(raw.overrides)
 
 
 def _partition(assignment: str) -> tuple[str, str, str]:

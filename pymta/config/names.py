@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
-from pymta.config.macros import MacroError, references
+from pymta.config.macros import MacroError, balanced, references
 from pymta.config.mastercf import RawService
 from pymta.config.registry import parameters, transport_suffixes
 from pymta.config.values import split_list
@@ -15,6 +15,11 @@ _NOT_KNOWN = ("obsolete", "template", "service")
 _TRANSPORTS = frozenset(("smtp", "lmtp", "local", "virtual", "pipe", "error"))
 _TIMED = frozenset(("pipe", "spawn"))
 _CLIENT_TABLE = re.compile(r"(?:proxy:)?\b(ldap|mysql|pgsql|sqlite|memcache|mongodb):([^\s,{}/]+)")
+_TABLE_FILE = re.compile(r"\b(ldap|mysql|pgsql|sqlite|memcache|mongodb):(/[^\s,{}]+)")
+_BRACED_TABLE = re.compile(r"\b(?:pipemap|unionmap|randmap|inline|static|regexp|pcre|cidr):\{")
+_PLAIN = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|\(([A-Za-z0-9_]+)\)|([A-Za-z0-9_]+))")
+_DEEPEST = 10
+_LONGEST = 1 << 16
 _CLASSES = "smtpd_restriction_classes"
 
 # The settings of client tables that main.cf may hold as NAME_setting (ldap_table(5), mysql_table(5), ...).
@@ -71,40 +76,75 @@ class Survey:
 
 
 def survey(values: Mapping[str, str], services: Sequence[RawService]) -> Survey:
-    """Look through main.cf's `values` and every `-o`. A reference in main.cf may mean a name set by `-o`."""
+    """Look through main.cf's `values` and every `-o`.
+
+    A reference in main.cf may mean a name set by `-o`; one in `-o` means main.cf's only where the service has none.
+    """
     known = known_names(services)
-    found = Survey()
-    scopes: list[tuple[RawService | None, Mapping[str, str]]] = [(None, values)]
-    scopes.extend((service, dict(service.overrides)) for service in services)
-    used = [_used(own, values, known) for _, own in scopes]
-    everywhere = used[0]
-    for (scope, own), names in zip(scopes, used, strict=True):
-        if scope is not None:
-            meant = known | names | everywhere
-            found.unused.extend((scope, name, text) for name, text in own.items() if name not in meant)
-    found.user_defined = set().union(*used) & set(values) - known
-    meant = known | found.user_defined
-    found.unused = [(None, name, text) for name, text in values.items() if name not in meant] + found.unused
-    set_somewhere = {name for _, own in scopes for name in own}
-    for scope, own in scopes:
-        visible = known | set(values) | (set_somewhere if scope is None else set(own))
-        found.undefined.extend((scope, name) for name in _references(own) if name not in visible)
+    own = [dict(service.overrides) for service in services]
+    in_main = set(_references(values)) | _table_settings(values, values, known)
+    in_service = [set(_references(one)) | _table_settings(one, values, known) for one in own]
+    meant_in_main = in_main.union(*(used - set(one) for used, one in zip(in_service, own, strict=True)))
+    found = Survey(user_defined=(meant_in_main & set(values)) - known)
+    meant = known | meant_in_main
+    found.unused = [(None, name, text) for name, text in values.items() if name not in meant]
+    for service, one, used in zip(services, own, in_service, strict=True):
+        meant = known | used | in_main
+        found.unused.extend((service, name, text) for name, text in one.items() if name not in meant)
+    set_somewhere = known.union(values, *own)
+    found.undefined.extend((None, name) for name in _references(values) if name not in set_somewhere)
+    for service, one in zip(services, own, strict=True):
+        visible = known.union(values, one)
+        found.undefined.extend((service, name) for name in _references(one) if name not in visible)
     return found
 
 
-def _used(own: Mapping[str, str], main: Mapping[str, str], known: frozenset[str]) -> set[str]:
-    """Names that the values of one scope refer to: by `$`, as restriction class, as a client table's settings."""
-    used = set(_references(own))
-    used.update(split_list(own.get(_CLASSES, main.get(_CLASSES, ""))))
+def broken_tables(values: Mapping[str, str], services: Sequence[RawService]) -> list[tuple[RawService | None, str]]:
+    """Tables made of tables (`pipemap:{...}`) with braces that do not match, in values of known names."""
+    found: list[tuple[RawService | None, str]] = []
+    for scope, text in _known_values(values, services):
+        for match in _BRACED_TABLE.finditer(text):
+            start = match.end() - 1
+            end = balanced(text, start)
+            tail = text[start : end if end >= 0 else None] + re.split(r"[\s,]", text[end:], maxsplit=1)[0] * (end >= 0)
+            if end < 0:
+                found.append((scope, f"missing '}}' in \"{tail}\""))
+            elif len(tail) > end - start and not tail[end - start :].startswith("}"):
+                found.append((scope, f"syntax error after '}}' in \"{tail}\""))
+    return found
+
+
+def table_files(values: Mapping[str, str], services: Sequence[RawService]) -> list[tuple[str, str]]:
+    """Kind and path of the client tables whose settings are in a file (`ldap:/etc/postfix/ldap.cf`)."""
+    found = [pair for _, text in _known_values(values, services) for pair in _TABLE_FILE.findall(text)]
+    return list(dict.fromkeys(found))
+
+
+def _known_values(values: Mapping[str, str], services: Sequence[RawService]) -> Iterator[tuple[RawService | None, str]]:
+    known = known_names(services)
+    for name, text in values.items():
+        if name in known and ":" in text:
+            yield None, _shallow(text, values)
+    for service in services:
+        own = dict(service.overrides)
+        for name, text in own.items():
+            if name in known and (":" in text or "$" in text):
+                yield service, _shallow(text, {**values, **own})
+
+
+def _table_settings(own: Mapping[str, str], main: Mapping[str, str], known: frozenset[str]) -> set[str]:
+    """Names such as `ldapfoo_domain` that a table `ldap:ldapfoo` reads."""
+    used: set[str] = set()
     for name, text in own.items():
-        if name in known and ":" in (expanded := _shallow(text, {**main, **own})):
-            for kind, table in _CLIENT_TABLE.findall(expanded):
+        if name in known and (":" in text or "$" in text):
+            for kind, table in _CLIENT_TABLE.findall(_shallow(text, {**main, **own})):
                 used.update(f"{table}_{setting}" for setting in TABLE_SETTINGS[kind])
     return used
 
 
 def _references(values: Mapping[str, str]) -> list[str]:
-    found: list[str] = []
+    """Every `$name`, and the restriction classes, in order."""
+    found = split_list(values.get(_CLASSES, ""))
     for name, text in values.items():
         line = parameters().get(name)
         if "$" in text and not (line and line.type == "raw"):
@@ -112,17 +152,13 @@ def _references(values: Mapping[str, str]) -> list[str]:
                 found.extend(references(text))
             except MacroError:
                 continue
-    return list(dict.fromkeys(found))
-
-
-_PLAIN = re.compile(r"\$(?:\{([A-Za-z0-9_]+)\}|\(([A-Za-z0-9_]+)\)|([A-Za-z0-9_]+))")
-_DEEPEST = 10
+    return found
 
 
 def _shallow(text: str, values: Mapping[str, str]) -> str:
     """`text` with its plain `$name` replaced, as far as names of tables go; loops end after a few rounds."""
     for _ in range(_DEEPEST):
-        if "$" not in text or len(text) > 1 << 16:
+        if "$" not in text or len(text) > _LONGEST:
             break
         text = _PLAIN.sub(lambda match: values.get(match[1] or match[2] or match[3], ""), text)
     return text

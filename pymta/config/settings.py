@@ -35,6 +35,7 @@ class Config:
         directory: Path | None = None,
         host: Host | None = None,
         service: Service | None = None,
+        program: str = "pymta",
         warnings: tuple[str, ...] = (),
     ) -> None:
         self._entries = MappingProxyType(dict(entries))
@@ -42,6 +43,7 @@ class Config:
         self._host = host or Host()
         self._directory = directory
         self._service = service
+        self._program = program
         self._warnings = warnings
         self._expanded: dict[str, str] = {}
         self._under_way: list[str] = []
@@ -54,7 +56,7 @@ class Config:
     @classmethod
     def load(cls, directory: Path, overrides: Mapping[str, str] | None = None, *, host: Host | None = None) -> Config:
         """Read `directory`/main.cf and, where there is one, `directory`/master.cf. Raises ConfigError."""
-        raw = parse_main(read_text(directory / "main.cf"), directory / "main.cf")
+        raw = parse_main(read_text(directory / "main.cf"), str(directory / "main.cf"))
         entries = dict(raw.entries)
         entries.update({name: Entry(name, text, "override") for name, text in (overrides or {}).items()})
         services: tuple[Service, ...] = ()
@@ -120,6 +122,18 @@ class Config:
         line = parameters().get(name)
         return self.parse(line, name) if line else self.text(name)
 
+    def expanded(self, text: str) -> str:
+        """`text` with its `$` replaced as in a value of main.cf. Raises ConfigError."""
+        try:
+            return expand(text, self._lookup, self._is_set)
+        except MacroError as error:
+            raise ConfigError(str(error)) from None
+
+    def written_default(self, name: str) -> str:
+        """The default of `name` with its `$` left in. Raises ConfigError."""
+        line = parameters().get(name)
+        return self._default(line) if line else ""
+
     def default(self, name: str) -> str:
         """What `name` would be if nothing set it. Raises ConfigError."""
         line = parameters().get(name)
@@ -167,6 +181,7 @@ class Config:
             directory=self._directory,
             host=self._host,
             service=service,
+            program=self._program,
             warnings=self._warnings,
         )
 
@@ -210,6 +225,8 @@ class Config:
             return str(self._directory)
         if line.name == "service_name":
             return self._service.name if self._service else ""
+        if line.name == "process_name":
+            return self._service.command if self._service else self._program
         if line.name == "process_id":
             return str(os.getpid())
         return defaults.of(self, self._host, line)
