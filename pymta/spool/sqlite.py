@@ -13,6 +13,7 @@ import contextlib
 import json
 import os
 import sqlite3
+import sys
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -86,9 +87,9 @@ def _failure(error: Exception) -> SpoolError:
     text = f"queue database: {error}"
     if isinstance(error, OSError) or (isinstance(code, int) and code & 0xFF in _FATAL):
         return StorageFailure(text)
-    if isinstance(error, sqlite3.IntegrityError | sqlite3.InterfaceError | sqlite3.DataError | ValueError):
-        return RefusedChange(text)
-    return SpoolError(text)
+    if isinstance(error, sqlite3.OperationalError):
+        return SpoolError(text)
+    return RefusedChange(text)
 
 
 def _connect(target: str, *, uri: bool = False) -> sqlite3.Connection:
@@ -159,7 +160,7 @@ class Writer:
             self._note_id(last_id_time)
             self._faults("rows written")
             self._database.execute("COMMIT")
-        except (sqlite3.Error, OSError, ValueError) as error:
+        except Exception as error:
             self._roll_back()
             raise _failure(error) from error
         self._faults("committed")
@@ -222,10 +223,11 @@ class Writer:
     def _delete(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, int]:
         ids = (json.dumps(queue_ids),)
         run = self._database.execute
-        removed = dict(run(f"DELETE FROM messages WHERE queue_id IN {_IDS} RETURNING queue_id, size", ids).fetchall())
+        removed = run(f"DELETE FROM messages WHERE queue_id IN {_IDS} RETURNING queue_id, size", ids).fetchall()
         run(f"DELETE FROM recipients WHERE queue_id IN {_IDS}", ids)
         run(f"DELETE FROM content WHERE queue_id IN {_IDS}", ids)
-        return removed
+        # A broken size may be a large one: somebody should look for a file.
+        return {queue_id: size if isinstance(size, int) else sys.maxsize for queue_id, size in removed}
 
     def _note_id(self, last_id_time: int) -> None:
         self._database.execute(
