@@ -16,7 +16,6 @@ from pymta.model.address import Address
 from pymta.model.envelope import Recipient
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.grammar import (
-    MailParameters,
     RcptParameters,
     parse_mail_parameters,
     parse_path,
@@ -46,11 +45,12 @@ _NEUTERED = str.maketrans(dict.fromkeys('<>()\\";:@', "?"))
 
 
 class Given:
-    """A path and parameters as parsed; `address` is completed before anybody decides about it."""
+    """A path and parameters as parsed; `said` is what the client wrote, `address` the same completed."""
 
-    __slots__ = ("address", "parameters")
+    __slots__ = ("address", "parameters", "said")
 
     def __init__(self, address: Address, parameters: Any = None) -> None:
+        self.said = address
         self.address = address
         self.parameters = parameters
 
@@ -147,6 +147,7 @@ def _rcpt(session: ServerSession, given: Given) -> None:
     transaction = session.transaction
     parameters: RcptParameters = given.parameters
     transaction.recipients.append(Recipient(given.address, given.address, parameters.notify, parameters.orcpt))
+    transaction.said = given.said
     if not transaction.queue_id:
         session.assign_queue_id()
     session.succeed(_RCPT_OK)
@@ -305,5 +306,3 @@ COMMANDS = (
     Command("QUIT", _no_check, _quit, ends_group=True, works_when_denied=True),
 )
 """In the order in which the `disconnect` line counts them."""
-
-NO_PARAMETERS = MailParameters()

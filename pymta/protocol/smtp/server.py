@@ -258,7 +258,9 @@ class ServerSession:
             opened()
 
         transaction = self.transaction
-        self._ask(OpenDraft(transaction.envelope(), transaction.queue_id, transaction.prepended()), answered)
+        said = transaction.said if len(transaction.recipients) == 1 else None
+        event = OpenDraft(transaction.envelope(), transaction.queue_id, transaction.prepended(), said)
+        self._ask(event, answered)
 
     def start_data(self) -> None:
         self._reading_data = True

@@ -13,7 +13,10 @@ _NO_PARAMETERS = MailParameters()
 
 
 class Transaction:
-    """What MAIL, RCPT and the decisions about them left; `sender` is None between transactions."""
+    """What MAIL, RCPT and the decisions about them left; `sender` is None between transactions.
+
+    `said` is the last recipient as the client wrote it, before it was completed.
+    """
 
     __slots__ = (
         "chunks_failed",
@@ -23,6 +26,7 @@ class Transaction:
         "parameters",
         "queue_id",
         "recipients",
+        "said",
         "sender",
     )
 
@@ -30,6 +34,7 @@ class Transaction:
         self.sender: Address | None = None
         self.parameters = _NO_PARAMETERS
         self.recipients: list[Recipient] = []
+        self.said: Address | None = None
         self.overshoot = 0
         self.queue_id = ""
         self.effects: list[Effect] = []

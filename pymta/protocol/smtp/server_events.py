@@ -53,11 +53,15 @@ class Classify:
 
 @dataclass(frozen=True, slots=True)
 class OpenDraft:
-    """Content follows. Answer: `draft_opened()`, or with the refusal. `prepended` are header lines for its top."""
+    """Content follows. Answer: `draft_opened()`, or with the refusal.
+
+    `prepended` are header lines for its top; `only_recipient` is as the client wrote it, None where there are more.
+    """
 
     envelope: Envelope
     queue_id: QueueId
-    prepended: tuple[str, ...]
+    prepended: tuple[str, ...] = ()
+    only_recipient: Address | None = None
 
 
 @dataclass(frozen=True, slots=True)

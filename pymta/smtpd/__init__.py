@@ -1,0 +1,6 @@
+"""The SMTP server: sockets, clients, limits and logs around the sans-IO session (smtpd(8))."""
+
+from pymta.smtpd.service import SmtpServer
+from pymta.smtpd.settings import SmtpdSettings
+
+__all__ = ["SmtpServer", "SmtpdSettings"]

@@ -1,0 +1,320 @@
+"""One client's connection: bytes between asyncio and the sans-IO session. The only file that knows aiosmtpd."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
+
+import aiosmtpd.smtp
+
+from pymta.model.envelope import Client
+from pymta.model.reply import Reply
+from pymta.ports import Draft
+from pymta.protocol.smtp.server import ServerSession
+from pymta.protocol.smtp.server_events import (
+    NEED_DATA,
+    PAUSED,
+    Abort,
+    Classify,
+    Close,
+    Commit,
+    Complete,
+    Content,
+    Decide,
+    Delay,
+    Event,
+    Note,
+    OpenDraft,
+)
+from pymta.smtpd.desk import Desk
+
+READ_AHEAD = 1 << 17
+"""How much a client may send ahead of what is worked off before reading stops, in bytes."""
+WRITE_BEHIND = 1 << 16
+"""How much of our replies a client may leave unread before its commands wait, in bytes."""
+
+
+class Host(Protocol):
+    """The service that a connection belongs to."""
+
+    desk: Desk
+
+    async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply: ...
+    def left(self, connection: Connection, client: Client | None) -> None: ...
+
+
+class Connection(aiosmtpd.smtp.SMTP):
+    """aiosmtpd's protocol with another inside: a `ServerSession` and one worker task.
+
+    Nothing of aiosmtpd's command loop runs (its DATA reader grows without bound, its handler errors are permanent
+    and tell internals, its commits die with the connection). Commands that ask nothing are answered while the
+    bytes arrive; the worker wakes for decisions, drafts and commits. A commit under way outlives the client.
+    """
+
+    def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
+        # aiosmtpd's own __init__ inspects handlers and may ask DNS for each connection: 76 us and more.
+        self._host = host
+        self._desk = host.desk
+        self._loop = loop
+        self._session: ServerSession | None = None
+        self._draft: Draft | None = None
+        self._question: Event | None = None
+        self._wakeup: asyncio.Future[None] | None = None
+        self._is_writable = True
+        self._is_reading = True
+        self._early = bytearray()
+        self._has_eof = False
+        self._is_lost = False
+        self._is_closing = False
+        self._deadline = 0.0
+        self._timer: asyncio.TimerHandle | None = None
+        self._settings = host.desk.settings
+
+    # asyncio calls these.
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = self.wire = cast(asyncio.Transport, transport)
+        self.wire.set_write_buffer_limits(high=WRITE_BEHIND)
+        self._deadline = self._loop.time() + self._settings.smtpd_timeout
+        self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        self._worker = self._loop.create_task(self._work())
+
+    def data_received(self, data: bytes) -> None:
+        session = self._session
+        if session is None:
+            self._early += data
+            self._pause_reading()
+            return
+        self._extend_deadline(len(data))
+        session.receive_data(data)
+        self._proceed()
+        if session.waiting_bytes > READ_AHEAD:
+            self._pause_reading()
+
+    def eof_received(self) -> bool:
+        """A client may close its half and still wait for replies (`printf ... | nc`)."""
+        if self._session:
+            self._session.receive_eof()
+            self._proceed()
+        self._has_eof = True
+        return True
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_lost = self._has_eof = self._is_writable = True
+        if self._timer:
+            self._timer.cancel()
+        if self._session:
+            self._session.receive_eof()
+            self._proceed()
+
+    def pause_writing(self) -> None:
+        self._is_writable = False
+
+    def resume_writing(self) -> None:
+        self._is_writable = True
+        self._extend_deadline(0)
+        self._proceed()
+
+    # The service calls these.
+
+    @property
+    def is_idle(self) -> bool:
+        """No transaction is under way."""
+        session = self._session
+        return session is None or (self._wakeup is not None and session.transaction.sender is None)
+
+    def shut_down(self, reply: Reply) -> None:
+        """Say goodbye unless an answer is being worked out."""
+        if self._session and self._wakeup:
+            self._session.shut_down(reply)
+            self._proceed()
+
+    def cut(self) -> None:
+        self.wire.abort()
+
+    async def finished(self) -> None:
+        await asyncio.wait([self._worker])
+
+    # Working off.
+
+    async def _work(self) -> None:
+        """The connection's one task: from the client's name to the last commit."""
+        try:
+            await self._open()
+            while self._session and not self._is_closing:
+                question = self._question or self._pump(self._session)
+                self._question = None
+                if question is None:
+                    await self._wait()
+                else:
+                    await self._consult(question, self._session)
+        except Exception as error:
+            self._desk.log.error(f"session with {self._peer_label()}: {type(error).__name__}: {error}")
+            self._say_sorry()
+        finally:
+            if self._draft:
+                await self._desk.abort(self._draft)
+            self._host.left(self, self._session.client if self._session else None)
+
+    async def _open(self) -> None:
+        """Find out who it is; what comes before the greeting waits."""
+        admitted = await self._host.admit(self.wire)
+        if isinstance(admitted, Reply):
+            self.wire.write(admitted.encode())
+            self._finish()
+            return
+        self._session = admitted
+        self._extend_deadline(0)
+        admitted.start()
+        if self._early:
+            admitted.receive_data(bytes(self._early))
+            self._early.clear()
+        if self._has_eof:
+            admitted.receive_eof()
+
+    def _proceed(self) -> None:
+        """Work off what can be done at once; wake the worker for the rest. While it works, this does nothing."""
+        wakeup = self._wakeup
+        if wakeup is None or not self._session or self._question:
+            return
+        self._question = self._pump(self._session)
+        if (self._question or self._is_closing) and not wakeup.done():
+            wakeup.set_result(None)
+
+    def _pump(self, session: ServerSession) -> Event | None:
+        """Handle events up to the first that has to be waited for; replies of a burst go out in one write."""
+        while self._is_writable:
+            event = session.next_event()
+            if event is NEED_DATA or event is PAUSED:
+                self._flush(session)
+                self._resume_reading()
+                return None
+            if isinstance(event, Content):
+                if self._draft:
+                    self._draft.write(event.data)
+            elif isinstance(event, Note):
+                (self._desk.log.warning if event.is_warning else self._desk.log.info)(event.line)
+            elif isinstance(event, Close):
+                self._flush(session)
+                self._finish()
+                return None
+            else:
+                return cast(Event, event)
+        return None
+
+    async def _wait(self) -> None:
+        self._wakeup = self._loop.create_future()
+        try:
+            await self._wakeup
+        finally:
+            self._wakeup = None
+
+    async def _consult(self, event: Event, session: ServerSession) -> None:
+        await _ANSWERS[type(event)](self, event, session)
+
+    async def _decide(self, event: Decide, session: ServerSession) -> None:
+        session.decide(await self._desk.decide(event.context))
+
+    async def _complete(self, event: Complete, session: ServerSession) -> None:
+        session.completed(await self._desk.complete(event.address))
+
+    async def _classify(self, event: Classify, session: ServerSession) -> None:
+        session.classified(await self._desk.classify(event.verb))
+
+    async def _open_draft(self, event: OpenDraft, session: ServerSession) -> None:
+        opened = await self._desk.open_draft(event, session.client)
+        if isinstance(opened, Reply):
+            session.draft_opened(opened)
+        else:
+            self._draft = opened
+            session.draft_opened()
+
+    async def _commit(self, event: Commit, session: ServerSession) -> None:
+        self._flush(session)
+        draft, self._draft = self._draft, None
+        assert draft is not None, "a session commits only what it opened"
+        session.message_result(await self._desk.commit(draft, event))
+        self._extend_deadline(0)
+
+    async def _abort(self, event: Abort, session: ServerSession) -> None:
+        draft, self._draft = self._draft, None
+        if draft:
+            await self._desk.abort(draft)
+
+    async def _delay(self, event: Delay, session: ServerSession) -> None:
+        self._flush(session)
+        if not self._is_lost:
+            await asyncio.sleep(event.seconds)
+        session.resume()
+        self._extend_deadline(0)
+
+    def _flush(self, session: ServerSession) -> None:
+        output = session.data_to_send()
+        if output and not self._is_lost:
+            self.wire.write(output)
+            self._extend_deadline(0)
+
+    def _pause_reading(self) -> None:
+        if self._is_reading and not self._is_lost:
+            self._is_reading = False
+            self.wire.pause_reading()
+
+    def _resume_reading(self) -> None:
+        if not self._is_reading and not self._is_lost:
+            self._is_reading = True
+            self.wire.resume_reading()
+
+    def _finish(self) -> None:
+        self._is_closing = True
+        self.wire.close()
+
+    def _say_sorry(self) -> None:
+        if not self._is_lost and not self._is_closing:
+            host = self._settings.myhostname
+            self.wire.write(Reply.of(421, f"{host} Error: internal error, try again later", "4.3.0").encode())
+        self._finish()
+
+    def _peer_label(self) -> str:
+        return self._session.label if self._session else "a new client"
+
+    # Time.
+
+    def _extend_deadline(self, received: int) -> None:
+        """`smtpd_timeout` from now; with `smtpd_per_request_deadline` content earns time by its size alone."""
+        latest = self._loop.time() + self._settings.smtpd_timeout
+        if received and self._settings.smtpd_per_request_deadline:
+            if self._session and self._session.is_reading_content:
+                self._deadline = min(latest, self._deadline + received / self._settings.smtpd_min_data_rate)
+        else:
+            self._deadline = latest
+
+    def _check_deadline(self) -> None:
+        """One timer per connection: it runs to the deadline of when it was set, and then to what that became."""
+        now = self._loop.time()
+        is_working = self._session is None or (self._wakeup is None and self._is_writable)
+        if self._is_closing or (not self._is_writable and now >= self._deadline):
+            self.wire.abort()
+        elif is_working or now < self._deadline:
+            later = max(self._deadline, now + 1.0) if is_working else self._deadline
+            self._timer = self._loop.call_at(later, self._check_deadline)
+        else:
+            self._time_out(now)
+
+    def _time_out(self, now: float) -> None:
+        session = self._session
+        assert session is not None
+        session.time_out()
+        self._timer = self._loop.call_at(now + min(self._settings.smtpd_timeout, 10.0), self._check_deadline)
+        self._proceed()
+
+
+_ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[None]]] = {
+    Decide: Connection._decide,
+    Complete: Connection._complete,
+    Classify: Connection._classify,
+    OpenDraft: Connection._open_draft,
+    Commit: Connection._commit,
+    Abort: Connection._abort,
+    Delay: Connection._delay,
+}

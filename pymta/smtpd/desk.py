@@ -1,0 +1,105 @@
+"""What a session asks of the rest of the program: decisions, addresses, drafts. Answers are values, failures too."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from pymta.errors import PymtaError
+from pymta.model.access import AccessContext, Stage, Verdict
+from pymta.model.address import Address
+from pymta.model.envelope import Client, Origin
+from pymta.model.reply import Reply
+from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory
+from pymta.protocol.smtp.server_events import CommandKind, Commit, OpenDraft
+from pymta.smtpd.received import received_header
+from pymta.smtpd.settings import SmtpdSettings
+from pymta.tables import StringList
+
+_LOOKUP_FAILED = Reply.of(451, "Temporary lookup failure", "4.3.0")
+_WRITE_FAILED = Reply.of(451, "Error: queue file write error", "4.3.0")
+
+
+@dataclass(frozen=True, slots=True)
+class Desk:
+    """One per service. A failure of ours becomes a log line and a temporary refusal that tells nothing."""
+
+    settings: SmtpdSettings
+    policy: AccessPolicy
+    intake: Intake
+    rewriter: AddressResolver
+    directory: RecipientDirectory
+    clock: Clock
+    log: Log
+    noop_commands: StringList
+    forbidden_commands: StringList
+
+    async def decide(self, context: AccessContext) -> Verdict:
+        try:
+            verdict = await self.policy.decide(context)
+            if verdict.reply is None and context.stage is Stage.VRFY and context.recipient:
+                return Verdict(await self.directory.check_recipient(context.recipient), verdict.effects)
+        except Exception as error:
+            self._failed(f"{context.stage.value} decision", error)
+            return Verdict(_LOOKUP_FAILED)
+        return verdict
+
+    async def complete(self, address: Address) -> Address | None:
+        if address.is_null:
+            return address
+        try:
+            return await self.rewriter.rewrite(address)
+        except Exception as error:
+            self._failed(f"rewriting {address}", error)
+            return None
+
+    async def classify(self, verb: str) -> CommandKind:
+        """Lists that cannot be read name nothing: they guard against nuisance, not against harm."""
+        try:
+            if await self.noop_commands.matches(verb):
+                return CommandKind.NOOP
+            if await self.forbidden_commands.matches(verb):
+                return CommandKind.FORBIDDEN
+        except PymtaError as error:
+            self._failed(f"looking up command {verb}", error)
+        return CommandKind.OTHER
+
+    async def open_draft(self, event: OpenDraft, client: Client) -> Draft | Reply:
+        """A draft that begins with what PREPEND asked for and our Received header."""
+        try:
+            draft = await self.intake.begin(event.envelope, client, Origin.SMTP, event.queue_id)
+        except Exception as error:
+            self._failed(f"{event.queue_id}: opening the message", error)
+            return _WRITE_FAILED
+        draft.write(b"".join([*map(_header_line, event.prepended), self._received(event, client)]))
+        return draft
+
+    def _received(self, event: OpenDraft, client: Client) -> bytes:
+        return received_header(
+            client,
+            self.settings.myhostname,
+            self.settings.mail_name,
+            event.queue_id,
+            self.clock.now(),
+            only_recipient=event.only_recipient,
+            smtputf8=event.envelope.smtputf8,
+        )
+
+    async def commit(self, draft: Draft, event: Commit) -> Reply:
+        try:
+            return await draft.commit(event.effects)
+        except Exception as error:
+            self._failed(f"{draft.queue_id}: committing the message", error)
+            return _WRITE_FAILED
+
+    async def abort(self, draft: Draft) -> None:
+        try:
+            await draft.abort()
+        except Exception as error:
+            self._failed(f"{draft.queue_id}: dropping the message", error)
+
+    def _failed(self, doing: str, error: Exception) -> None:
+        self.log.warning(f"{doing}: {type(error).__name__}: {error}")
+
+
+def _header_line(text: str) -> bytes:
+    return "\r\n".join(text.splitlines()).encode("utf-8", "replace") + b"\r\n"
