@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from pymta.cleanup.completion import missing_fields
 from pymta.cleanup.content import CharacterRules, ContentCleaner
 from pymta.cleanup.effects import NO_EFFECTS, Effects
-from pymta.cleanup.header_filter import HeaderFilter, HeaderRules
+from pymta.cleanup.header_filter import HeaderFilter, HeaderRules, Waiting
 from pymta.cleanup.header_parser import HeaderParser
 from pymta.cleanup.replies import (
     ALIAS_ERROR,
@@ -97,7 +97,7 @@ class MessageDraft:
 
     def write(self, data: bytes) -> None:
         """Add content, lines ended by CRLF; after the end of the draft it goes nowhere."""
-        if self._ended:
+        if self._ended or self._failure:
             return
         data = self._cleaner.take(data)
         if self._task is not None:
@@ -169,10 +169,10 @@ class MessageDraft:
             kept.append(self._end_of_header())
         self._emit(b"".join(kept))
 
-    async def _ask(self, first: Awaitable[bytes], fields: list[bytes]) -> None:
+    async def _ask(self, first: Waiting, fields: list[bytes]) -> None:
         """Wait for the tables, field by field, then take the content that came meanwhile."""
         try:
-            self._emit(await first)
+            self._emit(await first())
             await self._ask_all(fields)
             while self._waiting:
                 data = self._waiting.popleft()
@@ -183,13 +183,17 @@ class MessageDraft:
                     await self._ask_all(self._parser.feed(data))
         except TableError as error:
             self._failure = self._lookup_problem(error)
+        except Exception as error:
+            # An app's own table may raise anything; the message must not go on with half a header.
+            self._desk.log.error(f"{self._queue_id}: header address mapping: {error!r} -- {_TRY_LATER}")
+            self._failure = NOT_WRITTEN
         finally:
             self._task = None
 
     async def _ask_all(self, fields: list[bytes]) -> None:
         for raw in fields:
             result = self._header.take(raw)
-            self._emit(result if isinstance(result, bytes) else await result)
+            self._emit(result if isinstance(result, bytes) else await result())
         if self._parser.ended and not self._in_body:
             self._emit(self._end_of_header())
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from functools import partial
 
 from pymta.cleanup.fields import RESENT_FIELDS, known_names, place_of
 from pymta.cleanup.settings import CleanupSettings
@@ -12,7 +13,8 @@ from pymta.rewrite import StandardForm
 from pymta.rewrite.canonical import CanonicalForm, Place
 from pymta.rewrite.headers import AddressHeader
 
-Waiting = Awaitable[bytes]
+Waiting = Callable[[], Awaitable[bytes]]
+"""What is to be asked of tables before a field's bytes are known."""
 
 
 @dataclass(slots=True)
@@ -81,7 +83,7 @@ class HeaderFilter:
         name, _, value = raw.decode("utf-8", "surrogateescape").partition(":")
         header = AddressHeader(value.rstrip("\r\n"), self._rules.token_limit)
         if self._maps:
-            return self._map(raw, name, header, place)
+            return partial(self._map, raw, name, header, place)
         assert self._form is not None
         return _written(raw, name, header, [self._form.apply(address) for address in header.addresses])
 

@@ -334,6 +334,22 @@ async def test_waiting_content_is_bounded_and_abort_ends_the_wait() -> None:
     await asyncio.sleep(0)
 
 
+async def test_a_table_that_fails_in_its_own_way_defers_the_message() -> None:
+    parts, table = _slow_parts()
+
+    async def lookup(key: str) -> str | None:
+        raise ZeroDivisionError(key)
+
+    table.lookup = lookup  # type: ignore[method-assign]
+    draft = await parts.cleanup.begin(ENVELOPE, LOCAL, Origin.SMTP)
+    draft.write(b"From: joe\r\nSubject: x\r\n\r\nbody\r\n")
+    await asyncio.sleep(0)
+    draft.write(b"more\r\n")
+    assert str(await draft.commit()) == "451 4.3.0 Error: queue file write error"
+    assert parts.queue.messages == []
+    assert parts.queue.opened[0].discarded
+
+
 async def test_cancelled_before_it_is_queued_leaves_nothing() -> None:
     parts, _ = _slow_parts()
     draft = await parts.cleanup.begin(ENVELOPE, LOCAL, Origin.SMTP)
