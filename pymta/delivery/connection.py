@@ -165,7 +165,7 @@ class ClientConnection(asyncio.Protocol):
         transport = self._transport
         if transport is None or transport.is_closing():
             return
-        if self.session.phase is not Phase.IDLE:
+        if self.session.phase is not Phase.IDLE or not self.session.can_quit:
             self.abort()
             return
         self.session.quit()

@@ -112,24 +112,26 @@ class ScriptedPeer:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await self._step("GREETING", writer)
-        message = PeerMessage("")
+        message: PeerMessage | None = None
         while True:
             line = (await reader.readuntil(b"\n")).decode("utf-8", "surrogateescape").rstrip("\r\n")
             self.commands.append(line)
             verb = line.split(" ")[0].split(":")[0].upper()
-            reply = await self._step(verb, writer)
+            reply = await self._step(verb, writer, _out_of_order(verb, message))
             if verb == "QUIT":
                 return
             argument = line.partition(":")[2].strip()
             if verb in ("RSET", "EHLO", "HELO", "LHLO"):
-                message = PeerMessage("")
+                message = None
             elif verb == "MAIL" and reply.startswith("2"):
                 message = PeerMessage(argument)
             elif verb == "RCPT" and reply.startswith("2"):
+                # A script may accept a recipient of no message.
+                message = message or PeerMessage("")
                 message.rcpt.append(argument)
             elif verb == "DATA" and reply.startswith("354"):
-                await self._take_content(reader, writer, message)
-                message = PeerMessage("")
+                await self._take_content(reader, writer, message or PeerMessage(""))
+                message = None
 
     async def _take_content(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, message: PeerMessage
@@ -144,8 +146,9 @@ class ScriptedPeer:
         if message.rcpt and any(reply.startswith("2") for reply in replies):
             self.messages.append(message)
 
-    async def _step(self, verb: str, writer: asyncio.StreamWriter) -> str:
-        step = self._next_step(verb)
+    async def _step(self, verb: str, writer: asyncio.StreamWriter, otherwise: str = "") -> str:
+        """Do the next step of the script for `verb`; without one, answer `otherwise` or as usual."""
+        step = self._next_step(verb) if verb in self.script or not otherwise else otherwise
         if step is Act.RESET:
             writer.transport.abort()
             raise _Dropped
@@ -170,6 +173,14 @@ class ScriptedPeer:
             lines = ["peer.example", *self.extensions]
             return "\n".join(f"250{' ' if line is lines[-1] else '-'}{line}" for line in lines)
         return _DEFAULTS.get(verb, "500 5.5.2 Command unrecognized")
+
+
+def _out_of_order(verb: str, message: PeerMessage | None) -> str:
+    if verb == "RCPT" and message is None:
+        return "503 5.5.1 Error: need MAIL command"
+    if verb == "DATA" and (message is None or not message.rcpt):
+        return "554 5.5.1 Error: no valid recipients"
+    return ""
 
 
 class _Dropped(Exception):

@@ -52,8 +52,7 @@ class _Transaction:
     replies: list[RecipientReply | None]
     encoder: ContentEncoder
     accepted: list[int] = field(default_factory=list)
-    waiting: deque[int] = field(default_factory=deque)
-    decided: ServerReply | None = None
+    took_stray: bool = False
 
     def decide(self, number: int, phase: Phase, reply: ServerReply) -> None:
         if self.replies[number] is None:
@@ -77,7 +76,7 @@ class ClientSession:
     one is written (`can_begin`); its events follow those of the last. `quit` ends the session.
 
     `is_reusable` is False once the server said 421, talked out of turn or said what is no reply; one that floods
-    us with replies counts as gone.
+    us with replies counts as gone. Where `can_quit` is False the connection must be cut without another word.
     """
 
     def __init__(self, options: ClientOptions) -> None:
@@ -85,6 +84,7 @@ class ClientSession:
         self.capabilities = Capabilities()
         self.greeting_name = ""
         self.is_reusable = True
+        self.can_quit = True
         self._greeting = ServerReply(0, "4.5.0", "")
         self._reader = ReplyReader()
         self._output: list[bytes] = []
@@ -162,7 +162,7 @@ class ClientSession:
             self.is_reusable = False
 
     def receive_eof(self) -> None:
-        """The connection is gone; every transaction under way ends in `Lost`."""
+        """The connection is gone: every transaction under way ends in `Lost`."""
         if self._is_over:
             return
         self._is_over, self.is_reusable = True, False
@@ -313,6 +313,8 @@ class ClientSession:
             transaction.decide(number, Phase.RCPT, reply)
         elif transaction.replies[number] is None:
             transaction.accepted.append(number)
+        else:
+            transaction.took_stray = True
         self._go_on(transaction)
 
     def _go_on(self, transaction: _Transaction) -> None:
@@ -332,6 +334,10 @@ class ClientSession:
         elif transaction.accepted:
             self._sending = transaction
             self._events.append(SendContent())
+        elif transaction.took_stray:
+            # The server refused the sender and took a recipient: a lone dot would deliver an empty message.
+            self.can_quit = self.is_reusable = False
+            self._finish(transaction)
         else:
             # RFC 2920 3.1: every recipient was refused and the server wants the content all the same.
             self._command(Phase.END_OF_DATA, b".\r\n", -1)
