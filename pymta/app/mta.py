@@ -38,6 +38,7 @@ from pymta.runtime.logging import MailLog, PythonLogSink
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import make_directory
 from pymta.runtime.sockets import listen
+from pymta.smtpd import SmtpServer
 from pymta.spool import SqliteSpool
 
 _DRAIN_SECONDS = 10.0
@@ -106,7 +107,8 @@ class MTA:
         self._collector = DropCollector(self.places.maildrop, self._wiring.pickup, self._wiring.log("pickup"))
         self._control = ControlServer(self.places.control_socket, self._handle, self._wiring.log("master"))
         self._listening: dict[str, list[socket.socket]] = {}
-        self._retired: set[asyncio.Task[None]] = set()
+        self._retired: list[SmtpServer] = []
+        self._reloading: asyncio.Task[None] | None = None
         self._started_at = 0.0
 
     @property
@@ -169,10 +171,8 @@ class MTA:
 
     async def stop(self, drain_seconds: float = _DRAIN_SECONDS) -> None:
         """Close the doors, let what is under way end within `drain_seconds`, close the queue. Twice is harmless."""
-        servers = self._wiring.servers.values()
+        servers = [*self._wiring.servers.values(), *self._retired]
         await asyncio.gather(*(server.close(drain_seconds) for server in servers))
-        for task in self._retired:
-            task.cancel()
         await self._collector.close()
         await self._control.close()
         await self._admin.close()
@@ -202,9 +202,7 @@ class MTA:
 
     def request_reload(self) -> None:
         """Reload in the background; what is wrong goes to the log (SIGHUP)."""
-        task = asyncio.ensure_future(self._reload_and_log())
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+        self._reloading = asyncio.ensure_future(self._reload_and_log())
 
     async def _reload_and_log(self) -> None:
         log = self._wiring.log("master")
@@ -256,16 +254,11 @@ class MTA:
 
     def _retire(self, old: Wiring) -> None:
         """Let the sessions of an old configuration end in their own time."""
-
-        async def drain() -> None:
-            await asyncio.gather(*(server.close(None) for server in old.servers.values()))
-            old.close()
-
+        self._retired = [server for server in self._retired if server.connection_count]
         for server in old.servers.values():
             server.stop_listening()
-        task = asyncio.ensure_future(drain())
-        self._retired.add(task)
-        task.add_done_callback(self._retired.discard)
+            self._retired.append(server)
+        old.close()
 
     # -- the control socket
 

@@ -60,7 +60,7 @@ class Wiring:
             name: self._cleanup(config.for_service(service)) for name, service in self.plan.cleanups.items()
         }
         self.bounce = BounceService(
-            build(BounceSettings, config), intake=self.cleanup, clock=lasting.clock, log=self.log("bounce")
+            build(BounceSettings, config), self.cleanup, lasting.clock, self.log("bounce"), parameter=config.text
         )
         self.pickup = Pickup(
             build(PickupSettings, config), self.cleanup, self.rewriter, self.tables, self.log("pickup")
@@ -141,14 +141,15 @@ class Wiring:
         intake = self._intake_of(service, config).with_overrides(config.items("receive_override_options"))
         return SmtpServer(
             settings,
-            policy,
-            intake,
-            rewriter,
-            directory,
-            self._lasting.resolver,
-            self._lasting.clock,
-            log,
-            self.tables,
+            policy=policy,
+            intake=intake,
+            rewriter=rewriter,
+            directory=directory,
+            resolver=self._lasting.resolver,
+            clock=self._lasting.clock,
+            log=log,
+            tables=self.tables,
+            name=service.name,
         )
 
     def _intake_of(self, service: Service, config: Config) -> Cleanup:

@@ -47,6 +47,9 @@ class Feed:
         self._readings: list[set[QueueId]] = []
         self._task: asyncio.Task[None] | None = None
 
+    def configure(self, run_delay: float) -> None:
+        self._run_delay = run_delay
+
     def start(self) -> None:
         self._task = asyncio.create_task(self._run())
 

@@ -29,6 +29,9 @@ class Router:
         self._log = log
         self._filter_nexthop = filter_nexthop
 
+    def with_filter_nexthop(self, filter_nexthop: str) -> Router:
+        return Router(self._resolver, self._log, filter_nexthop)
+
     async def route(
         self, entry: QueueEntry, recipients: Sequence[QueuedRecipient]
     ) -> tuple[dict[tuple[str, str], list[QueuedRecipient]], list[QueuedRecipient]]:

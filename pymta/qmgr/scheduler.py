@@ -152,6 +152,12 @@ class Scheduler:
         self._timers: list[tuple[float, int, Transport | Destination]] = []
         self._timer_number = 0
 
+    def configure(self, dead_seconds: float) -> None:
+        """Read the rules of all transports anew; a destination that has mail waiting keeps its window."""
+        self._dead_seconds = dead_seconds
+        for name, transport in self._transports.items():
+            transport.limits = self._limits(name)
+
     def recipient_limit(self, transport: str) -> int:
         return self._transport(transport).limits.recipients
 

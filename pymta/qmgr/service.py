@@ -86,6 +86,14 @@ class QueueManager:
         self._running = True
         self._feed.start()
 
+    def configure(self, settings: QueueManagerSettings) -> None:
+        """Put new settings in force, those of transports included; deliveries under way go on."""
+        self._settings = settings
+        self._router = self._router.with_filter_nexthop(settings.default_filter_nexthop)
+        self._scheduler.configure(settings.minimal_backoff_time)
+        self._settlement.configure(settings.backoff)
+        self._feed.configure(settings.queue_run_delay)
+
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Start nothing new, give deliveries under way `drain_seconds` to end; the rest is tried at the next start."""
         self._running = False

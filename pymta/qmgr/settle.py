@@ -27,6 +27,9 @@ class Settlement:
         self._log = log
         self._faults = faults
 
+    def configure(self, backoff: Backoff) -> None:
+        self._backoff = backoff
+
     async def settle(self, message: ActiveMessage) -> float | None:
         """Send what notices are due and record the attempt; when the message is due again, None where it is not.
 
