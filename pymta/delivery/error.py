@@ -12,8 +12,8 @@ from pymta.ports import Content
 class ErrorAgent:
     """Bounces with the next hop as reason; with `temporary` (the `retry` service) defers instead.
 
-    The text may begin with an enhanced status code. Its class is made to fit the outcome: what is deferred
-    never carries a 5.x.x code, nor the other way round.
+    The text may begin with an enhanced status code; one whose class does not fit the outcome counts for nothing:
+    what is deferred never carries a 5.x.x code, nor the other way round.
     """
 
     def __init__(self, *, temporary: bool = False) -> None:
@@ -22,6 +22,7 @@ class ErrorAgent:
 
     async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
         status, text = split_status(request.nexthop)
-        status = self._class + (status or "x.0.0")[1:]
+        if status is None or status[0] != self._class:
+            status = f"{self._class}.0.0"
         reason = text or request.nexthop
         return [DeliveryResult(recipient.number, self._outcome, status, reason) for recipient in request.recipients]

@@ -90,9 +90,16 @@ def write_all(descriptor: int, data: bytes) -> None:
         written += os.write(descriptor, memoryview(data)[written:])
 
 
+def external(address: Address) -> str:
+    """The quoted form; an empty local part with a domain is `""@domain` (RFC 5321 4.1.2)."""
+    if not address.local_part and address.domain:
+        return f'""@{address.domain}'
+    return address.quoted()
+
+
 def from_line(sender: Address, now: float) -> bytes:
     """`From sender  Wed Apr 22 16:13:33 2015`, in local time, without a line end; the null sender is MAILER-DAEMON."""
-    return encode(f"From {sender.quoted() or 'MAILER-DAEMON'}  {time.asctime(time.localtime(now))}")
+    return encode(f"From {external(sender) or 'MAILER-DAEMON'}  {time.asctime(time.localtime(now))}")
 
 
 def envelope_header(
@@ -101,11 +108,11 @@ def envelope_header(
     """Return-Path, X-Original-To and Delivered-To in Postfix's order, those that are given, with bare LF."""
     lines = []
     if sender is not None:
-        lines.append(f"Return-Path: <{sender.quoted()}>\n")
+        lines.append(f"Return-Path: <{external(sender)}>\n")
     if original is not None:
-        lines.append(f"X-Original-To: {original.quoted()}\n")
+        lines.append(f"X-Original-To: {external(original)}\n")
     if delivered is not None:
-        lines.append(f"Delivered-To: {delivered.quoted()}\n")
+        lines.append(f"Delivered-To: {external(delivered)}\n")
     return encode("".join(lines))
 
 

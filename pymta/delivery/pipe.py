@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pymta.delivery.command import command_failure
 from pymta.delivery.local_loops import delivered_to, is_loop
 from pymta.delivery.local_values import exported
-from pymta.delivery.mailbox_copy import envelope_header, from_line
+from pymta.delivery.mailbox_copy import envelope_header, external, from_line
 from pymta.delivery.mailbox_jobs import CommandJob, Identity, UserActions
 from pymta.delivery.pipe_service import PipeService
 from pymta.model.address import Address
@@ -120,24 +120,24 @@ class PipeAgent:
         if not address.domain:
             self._log.warning(f"no @ in recipient address: {address}")
         user, delimited = split_extension(address.local_part, self._delimiter)
-        folded = Address(self._folded(address.local_part, "u"), self._folded(address.domain, "h"))
+        folded = self._folded_address(address)
         return {
-            "user": self._local(self._folded(user, "u")),
+            "user": self._folded(user, "u"),
             "extension": self._folded(delimited[1:], "u"),
-            "mailbox": self._local(folded.local_part),
+            "mailbox": folded.local_part,
             "domain": folded.domain,
             "recipient": self._external(folded),
-            "original_recipient": self._external(recipient.original),
+            "original_recipient": self._external(self._folded_address(recipient.original)),
         }
 
     def _folded(self, text: str, flag: str) -> str:
         return text.lower() if flag in self._service.flags else text
 
-    def _external(self, address: Address) -> str:
-        return address.quoted() if "q" in self._service.flags else str(address)
+    def _folded_address(self, address: Address) -> Address:
+        return Address(self._folded(address.local_part, "u"), self._folded(address.domain, "h"))
 
-    def _local(self, local_part: str) -> str:
-        return Address(local_part).quoted() if "q" in self._service.flags else local_part
+    def _external(self, address: Address) -> str:
+        return external(address) if "q" in self._service.flags else str(address)
 
     def _header(self, request: DeliveryRequest) -> bytes:
         flags, recipient = self._service.flags, request.recipients[0]

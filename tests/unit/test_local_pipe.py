@@ -76,6 +76,9 @@ async def test_a_word_for_recipients_is_repeated_for_each() -> None:
 
 
 async def test_an_empty_user_shifts_no_argument() -> None:
+    # Postfix before 2026 leaves out a word like the last one.
+    mixed, _ = await run("flags=q user=nobody", ["/bin/x", "$user", "$recipient", "X${user}Y"], request("@e.f"))
+    assert mixed.argv == ("/bin/x", "", '""@e.f', "XY")
     job, _ = await run("user=nobody", ["/bin/x", "-u", "${user}", "-d", "$extension", "$domain"], request("@e.f"))
     assert job.argv == ("/bin/x", "-u", "", "-d", "", "e.f")
 
@@ -85,7 +88,7 @@ async def test_flags_fold_quote_and_prepend() -> None:
     job, _ = await run("flags=DRhuOFqB.> user=nobody eol=\\r\\n", argv, request("Joe B+Box@Example.com"))
     assert job.argv[1:] == (
         '"Sender X"@outside.example',
-        '"joe b"',
+        "joe b",
         "box",
         "example.com",
         '"joe b+box"@example.com',
@@ -190,9 +193,10 @@ def test_local_command_shell_takes_the_whole_line() -> None:
     [
         (False, "mailbox closed", "5.0.0", "mailbox closed"),
         (False, "5.2.1 mailbox closed", "5.2.1", "mailbox closed"),
-        (False, "4.2.1 later", "5.2.1", "later"),
+        (False, "4.2.1 later", "5.0.0", "later"),
         (True, "wait", "4.0.0", "wait"),
-        (True, "5.3.2 down", "4.3.2", "down"),
+        (True, "5.3.2 down", "4.0.0", "down"),
+        (True, "4.3.2 down", "4.3.2", "down"),
     ],
 )
 async def test_error_and_retry(temporary: bool, nexthop: str, status: str, reason: str) -> None:
