@@ -11,7 +11,7 @@ from pymta.cleanup.settings import CleanupSettings
 from pymta.model.address import Address
 from pymta.rewrite import StandardForm
 from pymta.rewrite.canonical import CanonicalForm, Place
-from pymta.rewrite.headers import AddressHeader
+from pymta.rewrite.headers import AddressHeader, is_complete_list
 
 Waiting = Callable[[], Awaitable[bytes]]
 """What is to be asked of tables before a field's bytes are known."""
@@ -80,6 +80,8 @@ class HeaderFilter:
         return self._rewrite(raw, place)
 
     def _rewrite(self, raw: bytes, place: Place) -> bytes | Waiting:
+        if not self._maps and is_complete_list(raw[raw.index(b":") + 1 :]):
+            return raw
         name, _, value = raw.decode("utf-8", "surrogateescape").partition(":")
         header = AddressHeader(value.rstrip("\r\n"), self._rules.token_limit)
         if self._maps:

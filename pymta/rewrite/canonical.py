@@ -60,9 +60,12 @@ class CanonicalForm:
         self._masquerade_places = Place.of(settings.masquerade_classes)
         self._exceptions = tables.string_list(settings.masquerade_exceptions, title="masquerade_exceptions")
         self.changes_headers = self._changes(_HEADERS)
+        self._changes_any = self._changes(_HEADERS | Place.ENVELOPE_SENDER | Place.ENVELOPE_RECIPIENT)
 
     async def apply(self, address: Address, place: Place) -> Address:
         """`address` as it is written at `place`. The specific table goes first, the common one where it is mute."""
+        if not self._changes_any:
+            return address
         specific, places = self._specific(place)
         mapped = address
         if specific and place in places:

@@ -20,6 +20,18 @@ _QUOTE_IN_LITERAL = re.compile(r"([\\\r\n])")
 _SPACED = frozenset({Kind.ATOM, Kind.QUOTED, Kind.LITERAL, Kind.COMMENT, Kind.ADDRESS})
 
 
+# Lists of complete addresses, as nearly all headers are: nothing to do, seen without taking them apart.
+_ATEXT = rb"A-Za-z0-9!#$&'*+/=?^_`{|}~\-"
+_COMPLETE = rb"[%b.]++@(?:[A-Za-z0-9-]++\.)+[A-Za-z0-9-]++" % _ATEXT
+_COMPLETE_ITEM = rb'\s*+(?:%b|(?:"[^"\\]*+"|[%b. \t\r\n]++)*+<%b>)\s*+' % (_COMPLETE, _ATEXT, _COMPLETE)
+_COMPLETE_LIST = re.compile(rb"%b(?:,%b)*+" % (_COMPLETE_ITEM, _COMPLETE_ITEM))
+
+
+def is_complete_list(value: bytes) -> bool:
+    """Whether `value` holds plain complete addresses only, so that no standard form changes it. May err to False."""
+    return _COMPLETE_LIST.fullmatch(value) is not None
+
+
 class AddressHeader:
     """The value of a header that holds addresses, read once, written with others in their place.
 

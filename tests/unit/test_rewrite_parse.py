@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from pymta.model.address import Address
 from pymta.rewrite import external, parse_addresses, rewrite_header_addresses
-from pymta.rewrite.headers import _items
+from pymta.rewrite.headers import AddressHeader, _items, is_complete_list
 from pymta.rewrite.parse import parse, to_address
 from pymta.rewrite.tokens import Kind, scan
 
@@ -115,6 +115,48 @@ async def test_a_rewritten_list_is_folded_before_column_70() -> None:
 
 async def test_too_long_comments_leave_the_bare_address() -> None:
     assert await rewrite_header_addresses(f"({'x' * 300}) joe", _complete) == "<joe@example.org>"
+
+
+@pytest.mark.parametrize(
+    ("value", "complete"),
+    [
+        (b" joe@example.org\r\n", True),
+        (b" Joe <joe@example.org>, kate@b.example\r\n", True),
+        (b' "Q. Public" <joe@example.org>,\r\n\tKate User <k@b.example>\r\n', True),
+        (b" joe\r\n", False),
+        (b" joe@host\r\n", False),
+        (b" joe@example.org.\r\n", False),
+        (b" a@b.c d@e.f\r\n", False),
+        (b" a@b.c, d\r\n", False),
+        (b" <@a.b:c@d.e>\r\n", False),
+        (b" G: a@b.c;\r\n", False),
+        (b"\r\n", False),
+    ],
+)
+def test_complete_lists_are_seen_at_once(value: bytes, complete: bool) -> None:
+    assert is_complete_list(value) is complete
+
+
+def test_seeing_it_takes_no_time_for_long_nonsense() -> None:
+    for value in (
+        b"a " * 50_000,
+        b"a@b.c," * 20_000 + b"!",
+        b'"' * 50_000,
+        b"a." * 50_000,
+        b"\t\n" * 50_000,
+        b"a@" + b"b." * 50_000,
+    ):
+        assert not is_complete_list(value)
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.text(alphabet='ab.@<>," \t!', max_size=24))
+def test_a_list_seen_as_complete_is_complete(text: str) -> None:
+    if is_complete_list(text.encode()):
+        header = AddressHeader(text)
+        assert header.addresses
+        assert not header.changes_to(header.addresses)
+        assert all("." in address.domain and not address.domain.endswith(".") for address in header.addresses)
 
 
 async def test_trees_and_layout_agree_with_the_postfix_suite() -> None:
