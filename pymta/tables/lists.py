@@ -6,7 +6,7 @@ so that a lookup costs the same for two patterns and for two thousand.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
@@ -25,11 +25,11 @@ class Subject:
 
     __slots__ = ("address", "name", "packed", "parents")
 
-    def __init__(self, name: str, address: str, parents: Iterable[str]) -> None:
+    def __init__(self, name: str, address: str = "", parents: Parents = Parents.NONE) -> None:
         self.name = name
         self.address = address
         self.packed: Packed | None = pack(address) if address else None
-        self.parents = tuple(parents)
+        self.parents = tuple(parent_domains(name, parents)) if "." in name else ()
 
 
 class Element(Protocol):
@@ -56,9 +56,9 @@ class PatternSet:
 
     def has(self, subject: Subject) -> bool:
         names = self._names
-        if subject.name in names or (subject.packed and self._networks.covers(subject.packed)):
+        if subject.name in names or (subject.packed is not None and self._networks.covers(subject.packed)):
             return True
-        return any(parent in names for parent in subject.parents)
+        return bool(subject.parents) and not names.isdisjoint(subject.parents)
 
     async def matches(self, subject: Subject) -> bool:
         return self.has(subject)
@@ -106,13 +106,13 @@ class FileElement:
 async def _verdict(elements: list[Element], subject: Subject) -> bool | None:
     """What the first element that matches says; None where none does."""
     for element in elements:
-        if isinstance(element, FileElement):
+        if isinstance(element, PatternSet):
+            if element.has(subject):
+                return not element.negated
+        elif isinstance(element, FileElement):
             found = await element.verdict(subject)
             if found is not None:
                 return found
-        elif isinstance(element, PatternSet):
-            if element.has(subject):
-                return not element.negated
         elif await element.matches(subject):
             return not element.negated
     return None
@@ -186,7 +186,7 @@ class StringList:
 
     async def matches(self, name: str) -> bool:
         """Whether the list has `name`. Raises TableError where a table cannot tell."""
-        return bool(name) and bool(await _verdict(self._elements, Subject(fold(name), "", ())))
+        return bool(name) and bool(await _verdict(self._elements, Subject(fold(name))))
 
 
 class DomainList:
@@ -201,10 +201,7 @@ class DomainList:
 
     async def matches(self, domain: str) -> bool:
         """Whether the list has `domain`. Raises TableError where a table cannot tell."""
-        if not domain:
-            return False
-        folded = fold(domain)
-        return bool(await _verdict(self._elements, Subject(folded, "", parent_domains(folded, self._parents))))
+        return bool(domain) and bool(await _verdict(self._elements, Subject(fold(domain), "", self._parents)))
 
 
 class NetworkList:
@@ -222,9 +219,7 @@ class NetworkList:
 
         Raises TableError where a table cannot tell.
         """
-        folded = fold(name)
-        subject = Subject(folded, address, parent_domains(folded, self._parents) if folded else ())
-        return bool(await _verdict(self._elements, subject))
+        return bool(await _verdict(self._elements, Subject(fold(name), address, self._parents)))
 
 
 class AddressList:
@@ -238,4 +233,4 @@ class AddressList:
 
     async def matches(self, address: str) -> bool:
         """Whether the list has `address`, without brackets. Raises TableError where a table cannot tell."""
-        return bool(await _verdict(self._elements, Subject("", address, ())))
+        return bool(await _verdict(self._elements, Subject("", address)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from socket import AF_INET, AF_INET6, inet_ntop, inet_pton
 from typing import NamedTuple
 
@@ -24,8 +25,17 @@ class Network(NamedTuple):
         return address.bits == self.bits and (address.value ^ self.value) >> (self.bits - self.prefix) == 0
 
 
+_LONGEST = 45
+"""Characters of the longest IPv6 address, one that ends in dotted decimal."""
+
+
 def pack(text: str) -> Packed | None:
     """Read an address without brackets; None for anything else (a host name, `unknown`)."""
+    return _pack(text) if len(text) <= _LONGEST else None
+
+
+@lru_cache(maxsize=4096)
+def _pack(text: str) -> Packed | None:
     try:
         if ":" in text:
             return Packed(128, int.from_bytes(inet_pton(AF_INET6, text), "big"))
@@ -90,4 +100,7 @@ class NetworkSet:
 
     def covers(self, address: Packed) -> bool:
         value = address.value
-        return any(value >> shift in known for shift, known in self._by_prefix[address.bits].items())
+        for shift, known in self._by_prefix[address.bits].items():  # noqa: SIM110 - half the time of any()
+            if value >> shift in known:
+                return True
+        return False

@@ -7,6 +7,7 @@ what `$1` stands for.
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 
 from pymta.tables.charset import CLASSES, NOT_SPACE, NOT_WORD, WORD, PatternError, member
 
@@ -35,6 +36,15 @@ def translate(pattern: str, *, extended: bool = True, newline: bool = False) -> 
     return _Translator(pattern, extended, newline).run()
 
 
+@dataclass(slots=True)
+class _Level:
+    """A group that is open: a branch may refer to what was closed before the group, not to another branch's."""
+
+    number: int
+    before: frozenset[int]
+    closed: frozenset[int]
+
+
 class _Translator:
     """One pass over the pattern. `atom` is the start of what a repeat applies to, -1 where there is nothing."""
 
@@ -47,8 +57,8 @@ class _Translator:
         self.atom = -1
         self.open: list[int] = []
         self.groups = 0
-        self.closed: set[int] = set()
-        self.open_numbers: list[int] = []
+        self.closed: frozenset[int] = frozenset()
+        self.levels = [_Level(0, frozenset(), frozenset())]
 
     def run(self) -> str:
         while self.at < len(self.pattern):
@@ -99,17 +109,20 @@ class _Translator:
     def operator(self, char: str) -> None:
         if char == "(":
             self.groups += 1
-            self.open_numbers.append(self.groups)
+            self.levels.append(_Level(self.groups, self.closed, self.closed))
             self.open.append(len(self.out))
             self.out.append("(")
             self.atom = -1
         elif char == "|":
             self.out.append("|")
             self.atom = -1
+            self.levels[-1].closed |= self.closed
+            self.closed = self.levels[-1].before
         elif self.open:
             self.out.append(")")
             self.atom = self.open.pop()
-            self.closed.add(self.open_numbers.pop())
+            level = self.levels.pop()
+            self.closed |= level.closed | {level.number}
         elif self.extended:
             self.emit(r"\)", 0)
         else:

@@ -69,6 +69,8 @@ ROWS = [
     ("a{99999}", "a", "!"),
     (r"\1", "a", "!"),
     (r"(a\1)", "aa", "!"),
+    (r"(a)|\1", "a", "!"),
+    (r"((a)|b)\2", "aa", "aa"),
 ]
 
 
@@ -119,7 +121,7 @@ def _libc(pattern: str, subject: str) -> str:
     """`match`, `none` or `refused`, from the C library."""
     libc = ctypes.CDLL(None)
     regex = _Regex()
-    if libc.regcomp(ctypes.byref(regex), pattern.encode(), 1 | 2):
+    if libc.regcomp(ctypes.byref(regex), pattern.encode(), 1):
         return "refused"
     try:
         return "none" if libc.regexec(ctypes.byref(regex), subject.encode(), 0, None, 0) else "match"
@@ -129,7 +131,7 @@ def _libc(pattern: str, subject: str) -> str:
 
 def _ours(pattern: str, subject: str) -> str:
     try:
-        return "match" if re.search(translate(pattern), subject, re.IGNORECASE) else "none"
+        return "match" if re.search(translate(pattern), subject) else "none"
     except PatternError:
         return "refused"
 
@@ -142,9 +144,9 @@ except (AttributeError, OSError):
 
 @pytest.mark.skipif(not _GLIBC, reason="compares with glibc's regcomp")
 @given(
-    # Escaped letters are left out: with REG_ICASE glibc's never match anything.
+    # References are left out: glibc is of two minds about groups that took no part in the match.
     st.lists(
-        st.sampled_from([*"abx1()|*+?{},[]^-$.:=<>", "[:alpha:]", r"\1", r"\.", r"\<", r"\w", "[^", "{1,2}", "{2}"]),
+        st.sampled_from([*"abx1()|*+?{},[]^-$.:=<>", "[:alpha:]", r"\d", r"\.", r"\<", r"\w", "[^", "{1,2}", "{2}"]),
         max_size=8,
     ).map("".join),
     st.sampled_from(["", "a", "ab", "aab(1)", "ba-^]", "1<b>", "x:=,{"]),
