@@ -63,10 +63,20 @@ class Cleanup:
         """The same door for a service with `receive_override_options`; `no_address_mappings` is what counts here."""
         if "no_address_mappings" not in options:
             return self
-        other: Cleanup = object.__new__(type(self))
-        other.__dict__.update(self.__dict__)
+        other = self._copy()
         other._local = replace(self._local, mappings=False, bcc=False)
         other._remote = replace(self._remote, mappings=False, bcc=False)
+        return other
+
+    def with_local_clients(self, clients: LocalClients) -> Cleanup:
+        """The same door for a service with its own `local_header_rewrite_clients`, which is smtpd's parameter."""
+        other = self._copy()
+        other._clients = clients
+        return other
+
+    def _copy(self) -> Cleanup:
+        other: Cleanup = object.__new__(type(self))
+        other.__dict__.update(self.__dict__)
         return other
 
     def new_queue_id(self) -> QueueId:

@@ -8,12 +8,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from pymta.cleanup import CleanupSettings, LocalClients
+from pymta.config import build
 from pymta.errors import ConfigError, ProtocolUseError
 from pymta.model.access import Effect, EffectKind
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Body, Client, Envelope, Notify, Origin, Recipient
 from pymta.model.queue import QueueName
-from tests.support.rewriting import LOCAL, NOON, REMOTE, Parts
+from tests.support.rewriting import LOCAL, NOON, REMOTE, Parts, config
 
 BARE = b"Subject: x\r\n\r\nbody\r\n"
 ADDED = (
@@ -86,6 +88,14 @@ async def test_which_clients_are_local(words: str, client: Client, is_local: boo
     parts = Parts(local_header_rewrite_clients=words, mynetworks="192.0.2.0/24")
     await parts.take(BARE, client=client)
     assert parts.queue.content == (ADDED if is_local else BARE)
+
+
+async def test_a_service_may_have_local_clients_of_its_own() -> None:
+    parts = Parts()
+    other = build(CleanupSettings, config(local_header_rewrite_clients=""))
+    parts.cleanup = parts.cleanup.with_local_clients(LocalClients(other, parts.tables, ()))
+    await parts.take(BARE, client=LOCAL)
+    assert parts.queue.content == BARE
 
 
 def test_an_unknown_word_for_local_clients_stops_the_start() -> None:
