@@ -52,7 +52,7 @@ class Desk:
 class Handling:
     """What one message asks for. `form` completes header addresses; None leaves the header alone.
 
-    `size_limit` is in bytes, 0 for none.
+    `size_limit` is in bytes, 0 for none; `content_filter` is the service's, which a FILTER action overrides.
     """
 
     form: StandardForm | None
@@ -60,6 +60,7 @@ class Handling:
     mappings: bool
     bcc: bool
     size_limit: int
+    content_filter: str = ""
 
 
 class MessageDraft:
@@ -281,7 +282,7 @@ class MessageDraft:
             envid=envelope.envid,
             ret=envelope.ret,
             verp=envelope.verp,
-            filter=effects.filter,
+            filter=effects.filter or self._handling.content_filter,
             message_id=seen.message_id,
             next_attempt=now,
             is_notice=self._origin is Origin.NOTICE,

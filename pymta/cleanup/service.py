@@ -74,6 +74,13 @@ class Cleanup:
         other._clients = clients
         return other
 
+    def with_content_filter(self, content_filter: str) -> Cleanup:
+        """The same door for a service with a `content_filter`; our own notices and forwarded mail pass it by."""
+        other = self._copy()
+        other._local = replace(self._local, content_filter=content_filter)
+        other._remote = replace(self._remote, content_filter=content_filter)
+        return other
+
     def _copy(self) -> Cleanup:
         other: Cleanup = object.__new__(type(self))
         other.__dict__.update(self.__dict__)
@@ -91,7 +98,7 @@ class Cleanup:
         else:
             handling = self._remote if origin is Origin.FORWARD else self._local
             if origin in _INTERNAL:
-                handling = replace(handling, bcc=False, size_limit=0)
+                handling = replace(handling, bcc=False, size_limit=0, content_filter="")
         return MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
 
     async def _is_local(self, client: Client) -> bool:

@@ -243,6 +243,18 @@ async def test_effects_of_access_actions() -> None:
     assert parts.queue.entry.filter == ""
 
 
+async def test_content_filter_of_a_service() -> None:
+    parts = Parts()
+    parts.cleanup = parts.cleanup.with_content_filter("smtp:[f]:10025")
+    await parts.take(BARE)
+    assert parts.queue.entry.filter == "smtp:[f]:10025"
+    await _with(parts, Effect(EffectKind.FILTER, "other:"))
+    assert parts.queue.entry.filter == "other:"
+    for origin in (Origin.NOTICE, Origin.FORWARD):
+        await parts.take(BARE, origin=origin)
+        assert parts.queue.entry.filter == ""
+
+
 async def test_a_discarded_message_looks_queued_and_is_nowhere() -> None:
     parts = Parts()
     assert await _with(parts, Effect(EffectKind.DISCARD)) == "250 2.0.0 Ok: queued as 0000000001"
