@@ -5,6 +5,7 @@ from __future__ import annotations
 from email.utils import formatdate
 
 from pymta.delivery.local_state import Attempt, LocalServices
+from pymta.delivery.mailbox_copy import external
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryPart, Outcome
 from pymta.model.envelope import Envelope, Origin, Recipient
@@ -63,5 +64,5 @@ def _trace(services: LocalServices, draft: Draft, delivered: Address) -> bytes:
     date = formatdate(services.clock.now(), localtime=True)
     lines = f"Received: by {settings.myhostname} ({settings.mail_name})\r\n\tid {draft.queue_id}; {date}\r\n"
     if "forward" in settings.prepend_delivered_header:
-        lines += f"Delivered-To: {delivered.quoted()}\r\n"
+        lines += f"Delivered-To: {external(delivered)}\r\n"
     return lines.encode("utf-8", "surrogateescape")

@@ -41,8 +41,7 @@ async def deliver_mailbox(
     assert user is not None
     command = command or settings.mailbox_command
     if command:
-        own = replace(context, rights=user, delivered=context.address)
-        return await run_for_user(services, attempt, own, command, user)
+        return await run_for_user(services, attempt, context, command, user)
     return await _deliver_file(services, attempt, context, user)
 
 
@@ -56,11 +55,11 @@ async def _deliver_file(services: LocalServices, attempt: Attempt, context: Cont
     if home.endswith("/") or (not home and spool.endswith("/")):
         identity = Identity(user.uid, user.gid, is_keeper=user.uid == 0)
         maildir = path.rstrip("/") + "/"
-        return await store_maildir(services, attempt, context, maildir, identity, context.address)
+        return await store_maildir(services, attempt, context, maildir, identity)
     identity = _mailbox_identity(user, "" if home else spool)
     job = MboxJob(
         path=path,
-        header=mbox_header(services, attempt, context, "file", context.address),
+        header=mbox_header(services, attempt, context, "file"),
         size_limit=settings.mailbox_size_limit,
         owner_uid=user.uid if settings.strict_mailbox_ownership else None,
         locking=settings.locking(),

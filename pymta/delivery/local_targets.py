@@ -42,7 +42,7 @@ async def run_for_user(
     job = CommandJob(
         argv=shell_argv(command, settings.local_command_shell),
         environment=command_environment(settings, attempt, context, user),
-        header=mbox_header(services, attempt, context, "command", delivered_header(context)),
+        header=mbox_header(services, attempt, context, "command"),
         time_limit=settings.command_time_limit,
         directory="" if directory.is_incomplete else directory.text,
         file_size_limit=settings.mailbox_size_limit,
@@ -66,10 +66,9 @@ async def deliver_file(services: LocalServices, attempt: Attempt, context: Conte
         return []
     if context.source not in services.settings.allow_mail_to_files or "\0" in path:
         return attempt.failed(context, "5.7.1", "mail to file is restricted")
-    delivered = delivered_header(context)
     if path.endswith("/"):
-        return await store_maildir(services, attempt, context, path, identity, context.address)
-    job = _file_job(services, attempt, context, path, delivered)
+        return await store_maildir(services, attempt, context, path, identity)
+    job = _file_job(services, attempt, context, path)
     stored = await services.actions.store(identity, job, attempt.content)
     if stored.reason:
         return attempt.failed(context, stored.status, f"cannot append message to file {path}: {stored.reason}")
@@ -87,11 +86,11 @@ def _below_home(services: LocalServices, context: Context, path: str) -> str | N
     return home.rstrip("/") + path[1:]
 
 
-def _file_job(services: LocalServices, attempt: Attempt, context: Context, path: str, delivered: Address) -> MboxJob:
+def _file_job(services: LocalServices, attempt: Attempt, context: Context, path: str) -> MboxJob:
     settings = services.settings
     return MboxJob(
         path=path,
-        header=mbox_header(services, attempt, context, "file", delivered),
+        header=mbox_header(services, attempt, context, "file"),
         size_limit=settings.mailbox_size_limit,
         # Whoever may write the file need not be able to write next to it.
         locking=replace(settings.locking(), dotlock_may_fail=True),
@@ -101,9 +100,9 @@ def _file_job(services: LocalServices, attempt: Attempt, context: Context, path:
 
 
 async def store_maildir(
-    services: LocalServices, attempt: Attempt, context: Context, path: str, identity: Identity, delivered: Address
+    services: LocalServices, attempt: Attempt, context: Context, path: str, identity: Identity
 ) -> Steps:
-    shown = delivered if "file" in services.settings.prepend_delivered_header else None
+    shown = delivered_address(services, context, "file")
     header = envelope_header(sender=context.sender, original=attempt.recipient.original, delivered=shown)
     stored = await services.actions.store(
         identity, MaildirJob(path, header, services.settings.mailbox_size_limit), attempt.content
@@ -121,17 +120,19 @@ def explain_access(services: LocalServices, stored: Stored, identity: Identity) 
         services.log.warning("perhaps you need to create the maildirs in advance")
 
 
-def delivered_header(context: Context) -> Address:
-    """Delivered-To for what an expansion leads to: the recipient that was expanded."""
+def delivered_address(services: LocalServices, context: Context, kind: str) -> Address | None:
+    """What Delivered-To says, if prepend_delivered_header wants it for this `kind` of delivery.
+
+    With frozen_delivered_to that is the queue's recipient, whatever it was expanded to.
+    """
+    if kind not in services.settings.prepend_delivered_header:
+        return None
     return context.delivered or context.address
 
 
-def mbox_header(services: LocalServices, attempt: Attempt, context: Context, kind: str, delivered: Address) -> bytes:
-    """`From_` line and envelope header as mbox files and commands get them.
-
-    `kind` is the word of prepend_delivered_header that asks for Delivered-To.
-    """
-    shown = delivered if kind in services.settings.prepend_delivered_header else None
+def mbox_header(services: LocalServices, attempt: Attempt, context: Context, kind: str) -> bytes:
+    """`From_` line and envelope header as mbox files and commands get them."""
+    shown = delivered_address(services, context, kind)
     line = from_line(context.sender, services.clock.now())
     header = envelope_header(sender=context.sender, original=attempt.recipient.original, delivered=shown)
     return line + b"\n" + header
