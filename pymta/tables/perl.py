@@ -256,6 +256,8 @@ class _Translator:
 
     def bracket(self) -> None:
         at = self.at + 1
+        while self.pattern.startswith(r"\E", at):
+            at += 2
         negated = self.pattern.startswith("^", at)
         at += negated
         items: list[str] = []
