@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
-import pymta
 from pymta.config.host import Host, domain_name, host_name, networks, own_interfaces
 from pymta.config.levels import parse_level
 from pymta.config.registry import Parameter
@@ -56,15 +55,10 @@ def _mynetworks(config: Values, host: Host) -> str:
         raise config.error("mynetworks_style", str(error)) from None
 
 
-def _version(_config: Values, _host: Host) -> str:
-    return pymta.__version__
-
-
 _COMPUTED: dict[str, Callable[[Values, Host], str]] = {
     "myhostname": _myhostname,
     "mydomain": _mydomain,
     "mynetworks": _mynetworks,
-    "mail_version": _version,
 }
 
 

@@ -138,7 +138,7 @@ class _Expansion:
             raise MacroError(f'{wanted} expected at: "...{left}}}>>>{text[position : position + 20]}"')
         sign, suffix = match.groups()
         if suffix not in ("", "level"):
-            raise MacroError(f'bad operator suffix at: "...{sign}>>>{text[match.end(1) : match.end(1) + 20]}"')
+            raise MacroError(f'bad operator suffix at: "...{sign}>>>{suffix}"')
         position = _skip_blanks(text, match.end())
         if text[position : position + 1] != "{":
             raise MacroError(f'"{{expression}}" expected at: "...{{{left}}} {sign}>>>{text[position : position + 20]}"')
