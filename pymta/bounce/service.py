@@ -118,7 +118,7 @@ class BounceService:
             f"\tid {draft.queue_id}; {date}",
             f"Date: {date}",
             f"From: Mail Delivery System <MAILER-DAEMON@{self._settings.myorigin}>",
-            f"To: {recipient.quoted()} (Postmaster)",
+            f"To: Postmaster <{recipient.quoted()}>",
             f"Subject: {printable(subject)}",
             "",
             *(printable(line) for line in text[:_MAX_TRANSCRIPT].split("\n")),
