@@ -53,6 +53,7 @@ class Handling:
     """What one message asks for. `form` completes header addresses; None leaves the header alone.
 
     `size_limit` is in bytes, 0 for none; `content_filter` is the service's, which a FILTER action overrides.
+    `detects_smtputf8` marks mail that needs SMTPUTF8 although nobody said so (smtputf8_autodetect_classes).
     """
 
     form: StandardForm | None
@@ -61,6 +62,7 @@ class Handling:
     bcc: bool
     size_limit: int
     content_filter: str = ""
+    detects_smtputf8: bool = False
 
 
 class MessageDraft:
@@ -83,7 +85,9 @@ class MessageDraft:
         self._content = desk.queue.new_content(queue_id)
         self._cleaner = ContentCleaner(desk.character_rules)
         self._parser = HeaderParser(desk.settings.header_size_limit)
-        self._header = HeaderFilter(desk.header_rules, handling.form, mappings=handling.mappings)
+        self._header = HeaderFilter(
+            desk.header_rules, handling.form, mappings=handling.mappings, notes_ascii=handling.detects_smtputf8
+        )
         self._in_body = False
         self._too_large = False
         self._failure: Reply | None = None
@@ -278,7 +282,7 @@ class MessageDraft:
             client=self._client,
             origin=self._origin,
             body=Body.EIGHT_BIT_MIME if self._is_eight_bit(seen.encoding) else envelope.body,
-            smtputf8=envelope.smtputf8,
+            smtputf8=envelope.smtputf8 or self._is_smtputf8(sender, recipients),
             envid=envelope.envid,
             ret=envelope.ret,
             verp=envelope.verp,
@@ -287,6 +291,12 @@ class MessageDraft:
             next_attempt=now,
             is_notice=self._origin is Origin.NOTICE,
         )
+
+    def _is_smtputf8(self, sender: Address, recipients: list[Recipient]) -> bool:
+        if not self._handling.detects_smtputf8:
+            return False
+        is_ascii = self._header.seen.is_ascii and sender.is_ascii
+        return not (is_ascii and all(recipient.address.is_ascii for recipient in recipients))
 
     def _is_eight_bit(self, encoding: str) -> bool:
         return self._desk.settings.detect_8bit_encoding_header and encoding in _EIGHT_BIT

@@ -27,6 +27,7 @@ class Seen:
     message_id: str = ""
     resent_message_id: str = ""
     encoding: str = ""
+    is_ascii: bool = True
 
 
 class HeaderRules:
@@ -41,19 +42,27 @@ class HeaderRules:
 
 
 class HeaderFilter:
-    """One message's header. `form` completes addresses; None leaves them alone, mappings included."""
+    """One message's header. `form` completes addresses; None leaves them alone, mappings included.
 
-    def __init__(self, rules: HeaderRules, form: StandardForm | None, *, mappings: bool) -> None:
+    `seen.is_ascii` is kept where `notes_ascii` asks for it.
+    """
+
+    def __init__(
+        self, rules: HeaderRules, form: StandardForm | None, *, mappings: bool, notes_ascii: bool = False
+    ) -> None:
         self.seen = Seen()
         self._rules = rules
         self._form = form
         self._maps = mappings and rules.canonical.changes_headers
+        self._notes_ascii = notes_ascii
 
     def take(self, raw: bytes) -> bytes | Waiting:
         """What becomes of one field: its bytes, nothing, or something to wait for where tables must be asked.
 
         Blanks before the colon go (RFC 5322 4.5.8).
         """
+        if self._notes_ascii and not raw.isascii():
+            self.seen.is_ascii = False
         spelling = raw[: raw.index(b":")]
         rules = self._rules
         name = rules.names.get(spelling)

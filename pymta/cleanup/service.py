@@ -21,6 +21,15 @@ from pymta.tables import TableFactory
 # Written by ourselves, so neither copied to an archive nor measured against the limit for others.
 _INTERNAL = frozenset({Origin.NOTICE, Origin.FORWARD})
 
+# The words of `smtputf8_autodetect_classes` for each door.
+_SMTPUTF8_CLASSES = {
+    Origin.SMTP: {"smtpd"},
+    Origin.SENDMAIL: {"sendmail"},
+    Origin.LIBRARY: {"sendmail"},
+    Origin.NOTICE: {"bounce", "notify"},
+    Origin.FORWARD: {"forward"},
+}
+
 
 class Cleanup:
     """The `Intake` of one configuration.
@@ -55,6 +64,7 @@ class Cleanup:
             clock=clock,
             log=log,
         )
+        self._detecting = _detecting(settings)
         self._clients = LocalClients(settings, tables, own_addresses)
         self._local = self._handling(rewriter.local_form)
         self._remote = self._handling(rewriter.remote_form)
@@ -99,6 +109,8 @@ class Cleanup:
             handling = self._remote if origin is Origin.FORWARD else self._local
             if origin in _INTERNAL:
                 handling = replace(handling, bcc=False, size_limit=0, content_filter="")
+        if origin in self._detecting:
+            handling = replace(handling, detects_smtputf8=True)
         return MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
 
     async def _is_local(self, client: Client) -> bool:
@@ -119,3 +131,11 @@ class Cleanup:
             bcc=True,
             size_limit=self._desk.settings.message_size_limit,
         )
+
+
+def _detecting(settings: CleanupSettings) -> frozenset[Origin]:
+    """The doors at which the need for SMTPUTF8 is found out."""
+    classes = set(settings.smtputf8_autodetect_classes)
+    if not settings.smtputf8_enable:
+        return frozenset()
+    return frozenset(origin for origin, words in _SMTPUTF8_CLASSES.items() if "all" in classes or words & classes)

@@ -27,3 +27,5 @@ class CleanupSettings:
     cleanup_replace_stray_cr_lf: bool
     detect_8bit_encoding_header: bool
     enable_long_queue_ids: bool
+    smtputf8_enable: bool
+    smtputf8_autodetect_classes: tuple[str, ...]

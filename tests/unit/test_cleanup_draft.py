@@ -219,6 +219,27 @@ async def test_the_header_tells_of_eight_bits(encoding: str, body: Body | None) 
     assert parts.queue.entry.body is None
 
 
+@pytest.mark.parametrize(
+    ("origin", "header", "recipient", "values", "needed"),
+    [
+        (Origin.SENDMAIL, "Subject: x", "to@example.org", {}, False),
+        (Origin.SENDMAIL, "Subject: ä", "to@example.org", {}, True),
+        (Origin.SENDMAIL, "To: ä", "to@example.org", {}, True),
+        (Origin.SENDMAIL, "Subject: x", "tö@example.org", {}, True),
+        (Origin.SMTP, "Subject: ä", "to@example.org", {}, False),
+        (Origin.SMTP, "Subject: ä", "to@example.org", {"smtputf8_autodetect_classes": "all"}, True),
+        (Origin.SENDMAIL, "Subject: ä", "to@example.org", {"smtputf8_autodetect_classes": "bounce"}, False),
+        (Origin.SENDMAIL, "Subject: ä", "to@example.org", {"smtputf8_enable": "no"}, False),
+    ],
+)
+async def test_the_need_for_smtputf8_is_found_out(
+    origin: Origin, header: str, recipient: str, values: dict[str, str], needed: bool
+) -> None:
+    parts = Parts(**values)
+    await parts.take(f"{header}\r\n\r\nä\r\n".encode(), recipient, origin=origin)
+    assert parts.queue.entry.smtputf8 is needed
+
+
 async def _with(parts: Parts, *effects: Effect) -> str:
     draft = await parts.cleanup.begin(ENVELOPE, REMOTE, Origin.SMTP)
     draft.write(BARE)
