@@ -17,6 +17,7 @@ from pymta.config import Config, Service, build
 from pymta.control.service import ControlSettings
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.delivery.smtp import SmtpAgent
+from pymta.dns.hosts import SystemNames
 from pymta.dns.resolver import DnsResolver
 from pymta.errors import ConfigError
 from pymta.pickup.service import Pickup
@@ -49,6 +50,7 @@ class Wiring:
         self.plan: Plan = make_plan(config)
         self._lasting = lasting
         self._own = own_addresses(config)
+        self._names = SystemNames(lasting.resolver)
         base = config.directory or Path("/")
         aliases = frozenset([*config.items("alias_maps"), *config.items("alias_database")])
         self.tables = TableFactory(base, alias_tables=aliases, log=self.log("tables"))
@@ -63,7 +65,7 @@ class Wiring:
             build(BounceSettings, config), self.cleanup, lasting.clock, self.log("bounce"), parameter=config.text
         )
         self.pickup = Pickup(
-            build(PickupSettings, config), self.cleanup, self.rewriter, self.tables, self.log("pickup")
+            build(PickupSettings, config), self.cleanup, self.rewriter, self.tables, lasting.clock, self.log("pickup")
         )
         self.control_settings = build(ControlSettings, config)
         self._delivery_logs: dict[str, ServiceLog] = {}
@@ -145,7 +147,7 @@ class Wiring:
             intake=intake,
             rewriter=rewriter,
             directory=directory,
-            resolver=self._lasting.resolver,
+            resolver=self._names,
             clock=self._lasting.clock,
             log=log,
             tables=self.tables,

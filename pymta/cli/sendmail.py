@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import IO
@@ -209,22 +209,56 @@ def _send(invocation: Invocation) -> int:
     where = places(invocation.config)
     with read_message(sys.stdin.buffer, dot_ends=invocation.dot_ends) as message:
         try:
-            run(where.control_socket, "submit", submission.to_record(), _chunks(message))
+            hand_over(where, submission, lambda: _chunks(message))
         except CommandFailed as refused:
-            if not refused.temporary:
-                return _fail(os.EX_DATAERR if "too big" in str(refused) else os.EX_UNAVAILABLE, str(refused))
-            return _drop(where, submission, message, str(refused))
-        except DaemonDown as down:
-            return _drop(where, submission, message, str(down))
+            status = os.EX_TEMPFAIL if refused.temporary else os.EX_UNAVAILABLE
+            return _fail(os.EX_DATAERR if "too big" in str(refused) else status, str(refused))
     return os.EX_OK
 
 
-def _drop(where: SpoolPlaces, submission: Submission, message: IO[bytes], reason: str) -> int:
+def hand_over(where: SpoolPlaces, submission: Submission, content: Callable[[], Iterator[bytes]]) -> None:
+    """To the running program; where none answers, or it cannot now, into the maildrop directory.
+
+    Raises CommandFailed where the message is refused for good, or could be put nowhere (then it is temporary).
+    """
     try:
-        write_drop(where.maildrop, submission, _chunks(message))
+        run(where.control_socket, "submit", submission.to_record(), content())
+        return
+    except CommandFailed as refused:
+        if not refused.temporary:
+            raise
+        reason = str(refused)
+    except DaemonDown as down:
+        reason = str(down)
+    try:
+        write_drop(where.maildrop, submission, content())
     except OSError as error:
-        return _fail(os.EX_TEMPFAIL, f"{reason}; {where.maildrop}: {error.strerror}; the message is not queued")
+        text = f"{reason}; {where.maildrop}: {error.strerror}; the message is not queued"
+        raise CommandFailed(text, temporary=True) from error
     sys.stderr.write("sendmail: warning: the mail system is down; the message waits for it\n")
+
+
+def _stdio(invocation: Invocation) -> int:
+    from pymta.cli.stdio_smtp import StdioSession
+    from pymta.config import Config, build
+    from pymta.model.reply import Reply
+    from pymta.smtpd.settings import SmtpdSettings, session_options
+
+    config = Config.load(config_directory(invocation.config))
+    where = SpoolPlaces.below(config.text("queue_directory"))
+
+    def queue(submission: Submission, content: Iterator[bytes]) -> Reply:
+        data = list(content)
+        try:
+            hand_over(where, submission, lambda: iter(data))
+        except CommandFailed as refused:
+            temporary = Reply.of(451, str(refused), "4.3.0")
+            return temporary if refused.temporary else Reply.of(554, str(refused), "5.0.0")
+        return Reply.of(250, "Ok: queued", "2.0.0")
+
+    # A program on this host may well write all its commands at once.
+    options = replace(session_options(build(SmtpdSettings, config)), forbid_unauth_pipelining=False)
+    StdioSession(options, queue).run(0, 1)
     return os.EX_OK
 
 
@@ -250,9 +284,7 @@ def _other_mode(invocation: Invocation) -> int:
 
         return newaliases_main(config)
     if invocation.mode == "s":
-        from pymta.cli.stdio_smtp import serve
-
-        return serve(invocation.config)
+        return _stdio(invocation)
     if invocation.mode in "dlD":
         from pymta.cli.main import main as pymta_main
 

@@ -13,13 +13,15 @@ from pathlib import Path
 from pymta.errors import PymtaError
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Body, Client, Envelope, Notify, Origin, Recipient, Ret
+from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.pickup.drop import REJECTED_SUFFIX, Dropped, DropRejected, read_drop, scan
 from pymta.pickup.settings import PickupSettings
 from pymta.pickup.submission import RECIPIENTS_LIMIT, Submission
-from pymta.ports import AddressResolver, Draft, Intake, Log
+from pymta.ports import AddressResolver, Clock, Draft, Intake, Log
 from pymta.protocol.content import split_header, to_crlf
 from pymta.rewrite import parse_addresses
+from pymta.runtime.dates import mail_date
 from pymta.tables import TableFactory
 
 _SCAN_SECONDS = 60.0
@@ -37,9 +39,16 @@ class Pickup:
     """
 
     def __init__(
-        self, settings: PickupSettings, intake: Intake, rewriter: AddressResolver, tables: TableFactory, log: Log
+        self,
+        settings: PickupSettings,
+        intake: Intake,
+        rewriter: AddressResolver,
+        tables: TableFactory,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self._settings = settings
+        self._clock = clock
         self._intake = intake
         self._rewriter = rewriter
         self._log = log
@@ -66,6 +75,7 @@ class Pickup:
         if not envelope.recipients:
             return Reply.of(554, "No recipient addresses found in message header", "5.1.3")
         draft = await self._begin(envelope, submission, uid)
+        draft.write(self._received(draft.queue_id, uid))
         try:
             return await self._store(draft, content)
         except BaseException:
@@ -76,6 +86,15 @@ class Pickup:
         draft = await self._intake.begin(envelope, Client(uid=uid), Origin.SENDMAIL)
         self._log.info(f"{draft.queue_id}: uid={uid} from=<{envelope.sender.quoted()}>")
         return draft
+
+    def _received(self, queue_id: QueueId, uid: int) -> bytes:
+        """The trace header of mail from a program of this host, in pickup(8)'s form."""
+        settings = self._settings
+        date = mail_date(self._clock.now())
+        return (
+            f"Received: by {settings.myhostname} ({settings.mail_name}, from userid {uid})\r\n"
+            f"\tid {queue_id}; {date}\r\n"
+        ).encode()
 
     async def _store(self, draft: Draft, content: AsyncIterator[bytes]) -> Reply:
         size = 0

@@ -11,4 +11,5 @@ class PickupSettings:
 
     authorized_submit_users: str
     message_size_limit: int
-    mail_owner: str
+    myhostname: str
+    mail_name: str

@@ -13,7 +13,7 @@ from pymta.pickup.service import DropCollector, Pickup, header_recipients, parse
 from pymta.pickup.settings import PickupSettings
 from pymta.pickup.submission import Submission
 from pymta.tables import TableFactory
-from pymta.testing import RecordingLog
+from pymta.testing import ManualClock, RecordingLog
 
 
 class Draft:
@@ -27,7 +27,9 @@ class Draft:
 
     async def commit(self, effects: object = ()) -> Reply:
         if self.door.reply.is_positive:
-            self.door.messages.append(self.data)
+            trace, _, text = self.data.partition(b"+0000 (UTC)\r\n")
+            assert trace.startswith(b"Received: by mx (pymta, from userid "), trace
+            self.door.messages.append(text)
         return self.door.reply
 
     async def abort(self) -> None:
@@ -66,8 +68,10 @@ async def _text(*chunks: bytes) -> AsyncIterator[bytes]:
 
 
 def _pickup(door: Door, log: RecordingLog, tmp_path: Path, users: str = "static:anyone", limit: int = 1000) -> Pickup:
-    settings = PickupSettings(authorized_submit_users=users, message_size_limit=limit, mail_owner="mail")
-    return Pickup(settings, door, Rewriter(), TableFactory(tmp_path), log)
+    settings = PickupSettings(
+        authorized_submit_users=users, message_size_limit=limit, myhostname="mx", mail_name="pymta"
+    )
+    return Pickup(settings, door, Rewriter(), TableFactory(tmp_path), ManualClock(), log)
 
 
 async def test_a_message_gets_its_envelope_and_its_log_line(tmp_path: Path) -> None:
