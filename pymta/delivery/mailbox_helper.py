@@ -83,7 +83,7 @@ class HelperActions:
         self._idle_time = idle_time
         self._idle: dict[Identity, list[_Worker]] = {}
         self._counts: dict[Identity, int] = {}
-        self._change = asyncio.Condition()
+        self._waiting: list[asyncio.Future[None]] = []
         self._helper_lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
         self._closed = False
@@ -104,13 +104,14 @@ class HelperActions:
         return answer
 
     def close(self) -> None:
-        """End the idle workers; busy ones end with their job."""
+        """End the idle workers and the helper; busy workers end with their job."""
         self._closed = True
         if self._timer is not None:
             self._timer.cancel()
         for worker in [worker for workers in self._idle.values() for worker in workers]:
             self._end(worker)
         self._idle.clear()
+        self._helper.close()
 
     async def _do(self, identity: Identity, job: Job, content: Content | None) -> Answer:
         worker = await self._borrow(identity)
@@ -121,21 +122,23 @@ class HelperActions:
             raise DeliveryError(f"a delivery worker for uid {identity.uid} failed: {error}") from error
         finally:
             # A worker whose answer was not awaited is out of step; closing it makes it undo what it began.
-            await self._give_back(worker, keep=answer is not None)
+            self._give_back(worker, keep=answer is not None)
         return answer
 
     async def _borrow(self, identity: Identity) -> _Worker:
         if idle := self._idle.get(identity):
             return idle.pop()
-        async with self._change:
-            await self._change.wait_for(lambda: self._idle.get(identity) or self._may_open(identity))
+        while not self._may_open(identity):
+            change = asyncio.get_running_loop().create_future()
+            self._waiting.append(change)
+            await change
             if idle := self._idle.get(identity):
                 return idle.pop()
-            self._counts[identity] = self._counts.get(identity, 0) + 1
+        self._counts[identity] = self._counts.get(identity, 0) + 1
         try:
             return await self._open(identity)
         except BaseException:
-            await self._forget(identity)
+            self._forget(identity)
             raise
 
     def _may_open(self, identity: Identity) -> bool:
@@ -172,22 +175,27 @@ class HelperActions:
         reader, writer = await asyncio.open_unix_connection(sock=connection)
         return _Worker(identity, reader, writer)
 
-    async def _give_back(self, worker: _Worker, *, keep: bool) -> None:
+    def _give_back(self, worker: _Worker, *, keep: bool) -> None:
         if not keep or self._closed:
             worker.close()
-            await self._forget(worker.identity)
+            self._forget(worker.identity)
             return
         worker.idle_since = asyncio.get_running_loop().time()
         self._idle.setdefault(worker.identity, []).append(worker)
         if self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(self._idle_time, self._sweep)
-        async with self._change:
-            self._change.notify_all()
+        self._tell_waiting()
 
-    async def _forget(self, identity: Identity) -> None:
-        async with self._change:
-            self._decrease(identity)
-            self._change.notify_all()
+    def _forget(self, identity: Identity) -> None:
+        self._decrease(identity)
+        self._tell_waiting()
+
+    def _tell_waiting(self) -> None:
+        """Let everyone look again: a worker is free, or there is room for another."""
+        waiting, self._waiting = self._waiting, []
+        for change in waiting:
+            if not change.done():
+                change.set_result(None)
 
     def _decrease(self, identity: Identity) -> None:
         self._counts[identity] -= 1

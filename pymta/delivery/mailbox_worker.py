@@ -32,8 +32,8 @@ class _Gone(DeliveryError):
 class KeeperRules:
     """What the worker that keeps root's rights may do, fixed before the first mail is seen.
 
-    Append to `spool_directory/NAME`; for root also to its own mailbox or maildir in `root_home`, and read
-    `.forward` there (with or without an address extension).
+    Append to `spool_directory/NAME`, where NAME is a user of the system; for root also deliver to its own mailbox
+    or maildir `root_mailbox` (the whole path), and read `.forward` in `root_home`, with or without an extension.
     """
 
     spool_directory: str = ""
@@ -45,9 +45,9 @@ class KeeperRules:
             case MboxJob(path=path):
                 if job.allow_special or job.create_uid is None:
                     return False
-                return self._is_mailbox(path, job.create_uid) or (path == self._own_mailbox() and job.create_uid == 0)
+                return self._is_mailbox(path, job.create_uid) or (path == self.root_mailbox and job.create_uid == 0)
             case MaildirJob(path=path):
-                return path == self._own_mailbox() or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
+                return path == self.root_mailbox or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
             case ReadJob(paths=paths):
                 prefix = f"{self.root_home}/.forward"
                 return bool(self.root_home) and all(
@@ -65,9 +65,6 @@ class KeeperRules:
             return pwd.getpwnam(name).pw_uid == uid
         except KeyError:
             return False
-
-    def _own_mailbox(self) -> str:
-        return f"{self.root_home}/{self.root_mailbox}" if self.root_home and self.root_mailbox else ""
 
 
 @dataclass(frozen=True, slots=True)

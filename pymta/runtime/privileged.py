@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import struct
+import threading
 from collections.abc import Callable
 from typing import NoReturn
 
@@ -31,6 +32,7 @@ class PrivilegedHelper:
 
     def __init__(self, connection: socket.socket, pid: int) -> None:
         self._socket = connection
+        self._lock = threading.Lock()
         self.pid = pid
 
     @classmethod
@@ -44,14 +46,13 @@ class PrivilegedHelper:
         return cls(ours, pid)
 
     def open_worker(self, uid: int, gid: int, chroot: str = "", *, is_keeper: bool = False) -> socket.socket:
-        """A stream socket to a new worker. Blocks for the fork (milliseconds); raises PymtaError when refused.
-
-        One caller at a time.
-        """
+        """A stream socket to a new worker. Blocks for the fork (milliseconds); raises PymtaError when refused."""
         request = _REQUEST.pack(uid, gid, is_keeper) + os.fsencode(chroot)
         try:
-            self._socket.send(request)
-            answer, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_FRAME, 1)
+            # Answers carry no name: whoever asks waits for his own, or he would get another user's worker.
+            with self._lock:
+                self._socket.send(request)
+                answer, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_FRAME, 1)
         except OSError as error:
             raise PymtaError(f"the privileged helper does not answer: {error}") from error
         if not descriptors:
@@ -60,7 +61,7 @@ class PrivilegedHelper:
         return socket.socket(fileno=descriptors[0])
 
     def close(self) -> None:
-        """End the helper and its workers, and wait for the helper."""
+        """End the helper, and wait for it; its workers end with their own sockets. Twice is harmless."""
         self._socket.close()
         with contextlib.suppress(ChildProcessError):
             os.waitpid(self.pid, 0)

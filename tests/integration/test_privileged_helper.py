@@ -60,7 +60,7 @@ def place() -> Iterator[Path]:
 
 @pytest.fixture
 async def actions(place: Path) -> AsyncIterator[HelperActions]:
-    rules = KeeperRules(str(place / "mail"), str(place / "root"), "Maildir/")
+    rules = KeeperRules(str(place / "mail"), str(place / "root"), f"{place}/root/Maildir/")
     helper = PrivilegedHelper.start(JobServer(rules), chroots=(str(place),))
     running = HelperActions(helper, per_user=4, idle_time=5.0)
     yield running
@@ -299,3 +299,36 @@ async def _gone(pid: int) -> None:
             return
         await asyncio.sleep(0.05)
     raise AssertionError(f"process {pid} still runs")
+
+
+async def test_each_caller_gets_the_worker_he_asked_for(place: Path) -> None:
+    """Also while others give up waiting for theirs."""
+    helper = PrivilegedHelper.start(JobServer())
+    actions = HelperActions(helper)
+
+    async def uid(number: int) -> str:
+        return (await actions.run(Identity(number, number), command("/usr/bin/id", "-u"), CONTENT)).output.strip()
+
+    tasks = [asyncio.create_task(uid(20000 + number)) for number in range(30)]
+    await asyncio.sleep(0.01)
+    for task in tasks[::3]:
+        task.cancel()
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    for number, answer in enumerate(answers):
+        assert answer == str(20000 + number) or isinstance(answer, asyncio.CancelledError)
+    actions.close()
+
+
+async def test_a_worker_keeps_nothing_of_the_daemons_open(place: Path) -> None:
+    secret = place / "secret"
+    secret.write_text("x")
+    with secret.open() as file:
+        os.set_inheritable(file.fileno(), True)
+        helper = PrivilegedHelper.start(JobServer())
+        actions = HelperActions(helper)
+        ended = await actions.run(
+            AS_GAMES, command("/bin/sh", "-c", "ls -l /proc/self/fd /proc/$PPID/fd 2>&1"), CONTENT
+        )
+        actions.close()
+    assert "secret" not in ended.output
+    assert f"/proc/{helper.pid}" not in ended.output

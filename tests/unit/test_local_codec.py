@@ -64,7 +64,7 @@ def test_no_frame_does_anything_but_decode_or_fail(value: object) -> None:
             decode_job(json.dumps([name, *value] if isinstance(value, list) else [name, value]).encode())
 
 
-RULES = KeeperRules("/var/mail", "/root", "Maildir/")
+RULES = KeeperRules("/var/mail", "/root", "/root/Maildir/")
 
 
 @pytest.mark.parametrize(
