@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 from pymta.errors import ConfigError
@@ -54,7 +55,7 @@ class TableFactory:
 
     def __init__(self, base: Path, *, alias_tables: frozenset[str] = frozenset(), log: Log | None = None) -> None:
         self._base = base
-        self._aliases = frozenset(_without_proxy(table) for table in alias_tables)
+        self._aliases = frozenset(member for table in alias_tables for member in _members(table))
         self._log = log or SILENT
         self._open: dict[str, Table] = {}
 
@@ -128,5 +129,13 @@ class TableFactory:
         raise ConfigError(f'unsupported table type: "{kind}"', name=spec)
 
 
-def _without_proxy(spec: str) -> str:
-    return spec.removeprefix("proxy:")
+def _members(spec: str) -> Iterator[str]:
+    """The tables behind a table: `proxy:` taken off, `unionmap:` and `pipemap:` taken apart."""
+    kind, _, source = spec.partition(":")
+    if kind == "proxy":
+        yield from _members(source)
+    elif kind in ("unionmap", "pipemap") and source.startswith("{") and source.endswith("}"):
+        for member in split_list(source[1:-1]):
+            yield from _members(member)
+    else:
+        yield spec

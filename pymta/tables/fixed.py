@@ -6,12 +6,17 @@ import grp
 import os
 import pwd
 import random
-from collections.abc import Iterable
+import time
+from collections.abc import Callable, Iterable
 
 from pymta.errors import ConfigError
 from pymta.ports import Log
 from pymta.tables.kinds import LocalTable
 from pymta.tables.text import BLANKS, BraceError, fold, split_list, strip_braces, unquoted_end
+from pymta.tables.watch import CHECK_INTERVAL
+
+_MANY_NAMES = 4096
+"""Answers of a system database that are remembered at once; a client may ask for any name."""
 
 
 class StaticTable(LocalTable):
@@ -92,39 +97,51 @@ class RandomTable(LocalTable):
         return random.choice(self._values)  # noqa: S311 - load sharing, not a secret
 
 
-class PasswdTable(LocalTable):
-    """`unix:passwd.byname`: a user's line of the password database, by login name."""
+class SystemTable(LocalTable):
+    """A system database, asked through the C library; an answer holds for a second, as a file's content does."""
+
+    def __init__(self, name: str, ask: Callable[[str], str]) -> None:
+        super().__init__(name)
+        self._ask = ask
+        self._known: dict[str, str | None] = {}
+        self._forget_at = 0.0
 
     def find(self, key: str) -> str | None:
+        now = time.monotonic()
+        if now >= self._forget_at or len(self._known) >= _MANY_NAMES:
+            self._known.clear()
+            self._forget_at = now + CHECK_INTERVAL
+        folded = fold(key)
+        if folded in self._known:
+            return self._known[folded]
+        value = self._known[folded] = self._ask_now(folded)
+        return value
+
+    def _ask_now(self, key: str) -> str | None:
         try:
-            user = pwd.getpwnam(fold(key))
+            return self._ask(key)
         except (KeyError, ValueError):
             return None
         except OSError as error:
             raise self._failure(str(error)) from error
-        return ":".join(str(field) for field in user)
-
-
-class GroupTable(LocalTable):
-    """`unix:group.byname`: a group's line, by group name."""
-
-    def find(self, key: str) -> str | None:
-        try:
-            group = grp.getgrnam(fold(key))
-        except (KeyError, ValueError):
-            return None
-        except OSError as error:
-            raise self._failure(str(error)) from error
-        return f"{group.gr_name}:{group.gr_passwd}:{group.gr_gid}:{','.join(group.gr_mem)}"
 
 
 def open_unix(name: str, source: str) -> LocalTable:
     """`unix:passwd.byname` and `unix:group.byname`; there are no others."""
     if source == "passwd.byname":
-        return PasswdTable(name)
+        return SystemTable(name, _passwd_line)
     if source == "group.byname":
-        return GroupTable(name)
+        return SystemTable(name, _group_line)
     raise ConfigError(f"unknown map name: {source}; need unix:passwd.byname or unix:group.byname", name=name)
+
+
+def _passwd_line(name: str) -> str:
+    return ":".join(map(str, pwd.getpwnam(name)))
+
+
+def _group_line(name: str) -> str:
+    group = grp.getgrnam(name)
+    return f"{group.gr_name}:{group.gr_passwd}:{group.gr_gid}:{','.join(group.gr_mem)}"
 
 
 def _inside(source: str) -> str:

@@ -45,6 +45,8 @@ class Maps:
         `delimiter` is `recipient_delimiter`; `is_local` tells whether a domain is ours, so that `user` alone is
         tried. Raises TableError.
         """
+        if not self.tables:
+            return None
         return await find_address(self.find, address, delimiter, is_local, strategy, form)
 
     async def find_domain(self, domain: str, *, parents: Parents = Parents.DOT) -> str | None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import os
+import stat
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -64,16 +67,16 @@ class WatchedFile(Generic[T]):
         if self._task is not None:
             return
         try:
-            stamp = _stamp(self.path)
+            found = _stamp(self.path)
         except OSError as error:
             self._keep(f"{self.path}: {error.strerror}")
             return
-        if stamp == self._stamp:
+        if found == self._stamp:
             return
-        if stamp[2] > LARGE and (loop := _running_loop()):
-            self._task = loop.create_task(self._reload_in_thread(stamp))
+        if found[2] > LARGE and (loop := _running_loop()):
+            self._task = loop.create_task(self._reload_in_thread(found))
         else:
-            self._reload(stamp)
+            self._reload(found)
 
     def _reload(self, stamp: _Stamp) -> None:
         try:
@@ -109,6 +112,9 @@ class WatchedFile(Generic[T]):
 
 def _stamp(path: Path) -> _Stamp:
     found = path.stat()
+    # A pipe or a terminal would block us, a device never end; /dev/null is how an empty table is written.
+    if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode) and path.resolve() != Path(os.devnull):
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
     return found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns
 
 

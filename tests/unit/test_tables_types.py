@@ -1,5 +1,7 @@
 """Every table type: syntax, answers, errors."""
 
+import os
+import pwd
 from pathlib import Path
 
 import pytest
@@ -35,6 +37,35 @@ async def test_a_table_of_alias_maps_has_alias_syntax_and_any_other_has_not(
     assert await tables.open("hash:aliases").lookup("root") == "me, you"
     assert await tables.open("proxy:hash:aliases").lookup("root") == "me, you"
     assert await tables.open("btree:aliases").lookup("root:") == "me, you"
+
+
+async def test_alias_syntax_reaches_the_members_of_a_combined_table(tmp_path: Path) -> None:
+    (tmp_path / "aliases").write_text("root: me\n")
+    spec = "unionmap:{hash:aliases, proxy:unix:group.byname}"
+    tables = TableFactory(tmp_path, alias_tables=frozenset({spec}))
+    assert str(await tables.open(spec).lookup("root")).startswith("me,root:")
+
+
+async def test_an_empty_device_is_an_empty_table_and_a_pipe_is_none(tables: TableFactory, tmp_path: Path) -> None:
+    assert await tables.open("hash:/dev/null").lookup("x") is None
+    os.mkfifo(tmp_path / "pipe")
+    for source in ("pipe", "/dev/zero"):
+        with pytest.raises(ConfigError, match="not a regular file"):
+            tables.open(f"hash:{source}")
+
+
+async def test_system_databases_are_asked_once_a_second(tables: TableFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    getpwnam = pwd.getpwnam
+    monkeypatch.setattr(pwd, "getpwnam", lambda name: asked.append(name) or getpwnam(name))
+    table = tables.open("unix:passwd.byname")
+    for _ in range(100):
+        await table.lookup("root")
+        await table.lookup("no-such-user-here")
+    assert sorted(asked) == ["no-such-user-here", "root"]
+    for number in range(10_000):
+        await table.lookup(f"no-such-user-{number}")
+    assert len(table._known) <= 4096  # type: ignore[attr-defined]
 
 
 def test_a_table_is_opened_once(tables: TableFactory) -> None:
