@@ -108,10 +108,9 @@ async def _defer_if_reject(decision: Decision, entry: Entry) -> Outcome:
 
 
 async def _hangup(decision: Decision, entry: Entry) -> Outcome:
-    """Close the connection without a word."""
+    """Close the connection. Postfix does so without a word; a client takes that as this 421."""
     decision.note("hangup", entry.text)
-    decision.disconnect = True
-    return Outcome.REJECT
+    return decision.hang_up()
 
 
 # --- noting ---

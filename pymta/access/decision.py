@@ -112,6 +112,12 @@ class Decision:
         """At the end of the last list: a defer_if_permit from any of them is due now."""
         return self.reject(*self.defer_if_permit) if self.defer_if_permit else Outcome.DUNNO
 
+    def hang_up(self) -> Outcome:
+        """End the session whatever warn_if_reject says; there is always a reply, so that nobody reads it as a yes."""
+        self.reply = self.reply or Reply.of(421, "Service unavailable", "4.3.2")
+        self.disconnect = True
+        return Outcome.REJECT
+
     def server_error(self, *warnings: str) -> Outcome:
         """Our configuration is at fault: the log gets `warnings`, the client 451 4.3.5."""
         for warning in warnings:

@@ -70,11 +70,10 @@ class AppRestriction:
             return Outcome.DUNNO
         decision.lines.extend(verdict.log)
         decision.effects.extend(verdict.effects)
-        if verdict.reply is None and not verdict.disconnect:
-            return await decision.permit(self.restriction.name, decision.subject)
         if verdict.reply is None:
-            decision.disconnect = True
-            return Outcome.REJECT
+            if verdict.disconnect:
+                return decision.hang_up()
+            return await decision.permit(self.restriction.name, decision.subject)
         outcome = decision.refuse_with(verdict.reply)
         decision.disconnect = outcome is Outcome.REJECT and (decision.disconnect or verdict.disconnect)
         return outcome

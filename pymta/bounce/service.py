@@ -8,7 +8,7 @@ from pymta.bounce.notice import Notice, Writer, mail_date
 from pymta.bounce.recipients import Pair, asked_for, delayed, failed, succeeded, verp_address
 from pymta.bounce.settings import BounceSettings
 from pymta.bounce.templates import Template, Templates, expand, load_templates
-from pymta.errors import SpoolError
+from pymta.errors import ConfigError, SpoolError
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.delivery import DeliveryResult
 from pymta.model.envelope import LOCAL_CLIENT, Body, Envelope, Notify, Origin, Recipient, Ret
@@ -23,7 +23,8 @@ _MAX_TRANSCRIPT = 1_000_000
 class BounceService:
     """Composes notices and hands them to `intake`; each method returns once they are durable.
 
-    `parameter` gives the value of a main.cf parameter for `$name` in templates, None for one that is unknown.
+    `parameter` gives the value of a main.cf parameter for `$name` in templates; one that is unknown is None, or
+    raises KeyError or ConfigError.
     A notice that the intake refuses raises SpoolError; postmaster's copy of one is only warned about.
     """
 
@@ -191,7 +192,12 @@ class BounceService:
     def _value(self, name: str) -> str | None:
         if self._settings.smtputf8_enable and name in ("myhostname", "mydomain"):
             return _unicode_domain(getattr(self._settings, name))
-        return self._parameter(name) if self._parameter else getattr(self._settings, name, None)
+        if self._parameter is None:
+            return getattr(self._settings, name, None)
+        try:
+            return self._parameter(name)
+        except (KeyError, ConfigError):
+            return None
 
     def _times(self) -> dict[str, float]:
         settings = self._settings

@@ -71,8 +71,8 @@ class Verdict:
 
     `reply` is None where the client may go on. `disconnect` closes the session after the reply (421, 521,
     HANGUP). `effects` apply to the message. `log` are complete lines without queue id, in Postfix's form.
-    HANGUP has no reply: the connection is closed without a word. `deferral` is what CONNECT, HELO or MAIL would
-    answer if the message were permitted later (defer_if_permit without smtpd_delay_reject).
+    `deferral` is what RCPT has to answer where it would permit: a defer_if_permit of CONNECT, HELO or MAIL, in
+    a service that does not delay rejects.
     """
 
     reply: Reply | None = None
@@ -83,7 +83,7 @@ class Verdict:
 
     @property
     def permits(self) -> bool:
-        return self.reply is None and not self.disconnect
+        return self.reply is None
 
 
 PERMIT = Verdict()

@@ -160,9 +160,9 @@ async def test_421_and_521_end_the_session(tmp_path: Path, code: str) -> None:
     assert str(verdict.reply) == f"{code} {code[0]}.7.1 {ABOUT} rejected: bye"
 
 
-async def test_hangup_ends_the_session_without_a_word(tmp_path: Path) -> None:
+async def test_hangup_ends_the_session(tmp_path: Path) -> None:
     verdict = await policy(tmp_path, "HANGUP").engine.decide(rcpt("x@local.example"))
-    assert verdict.reply is None
+    assert str(verdict.reply) == "421 4.3.2 Service unavailable"
     assert verdict.disconnect
     assert not verdict.permits
 

@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from pymta.bounce import BounceService
 from pymta.bounce.templates import BUILT_IN, Templates, expand, load_templates
-from pymta.testing import RecordingLog
-from tests.support.notices import Notices, StoredContent, bounced, entry
+from pymta.errors import ConfigError
+from pymta.testing import ManualClock, RecordingLog
+from tests.support.notices import MemoryIntake, Notices, StoredContent, bounce_settings, bounced, entry
 
 GOOD = """\
 # a comment
@@ -99,3 +101,16 @@ def test_expansion(text: str, expanded: str, complaint: str) -> None:
     log = RecordingLog()
     assert expand("failure", text, {"name": "value"}.get, {"wait": 9000.0}, log) == expanded
     assert complaint in (log.lines or [""])[0]
+
+
+async def test_a_parameter_that_is_unknown_stays_as_it_is(tmp_path: Path) -> None:
+    def parameter(name: str) -> str:
+        raise ConfigError("unknown parameter", name=name)
+
+    (tmp_path / "bounce.cf").write_text("failure_template = <<END\n\nat $myhostname $mydomian\nEND\n")
+    intake, log = MemoryIntake(), RecordingLog()
+    settings = bounce_settings(bounce_template_file=str(tmp_path / "bounce.cf"))
+    service = BounceService(settings, intake, ManualClock(), log, parameter=parameter)
+    await service.failed(entry(), [bounced()], StoredContent())
+    assert "\nat mx.example.com $mydomian\n" in intake.accepted[0].text
+    assert log.lines[0] == "undefined $name in failure template: mydomian"
