@@ -257,6 +257,7 @@ def _client_options(settings: AgentSettings) -> ClientOptions:
         never_ehlo=settings.never_send_ehlo,
         discarded_keywords=frozenset(word.lower() for word in settings.discard_ehlo_keywords),
         line_limit=settings.line_length_limit,
+        send_xforward=settings.send_xforward_command,
     )
 
 
@@ -268,6 +269,8 @@ def _time_limits(settings: AgentSettings) -> TimeLimits:
             Phase.EHLO: settings.helo_timeout,
             Phase.HELO: settings.helo_timeout,
             Phase.LHLO: settings.helo_timeout,
+            Phase.XFORWARD: settings.xforward_timeout,
+            Phase.XFORWARD_PROTO: settings.xforward_timeout,
             Phase.MAIL: settings.mail_timeout,
             Phase.RCPT: settings.rcpt_timeout,
             Phase.DATA: settings.data_init_timeout,

@@ -50,9 +50,11 @@ class SmtpSettings:
     smtp_randomize_addresses: bool
     smtp_rcpt_timeout: float
     smtp_rset_timeout: float
+    smtp_send_xforward_command: bool
     smtp_skip_5xx_greeting: bool
     smtp_skip_quit_response: bool
     smtp_tcp_port: str
+    smtp_xforward_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,9 +99,11 @@ class LmtpSettings:
     lmtp_randomize_addresses: bool
     lmtp_rcpt_timeout: float
     lmtp_rset_timeout: float
+    lmtp_send_xforward_command: bool
     lmtp_skip_5xx_greeting: bool
     lmtp_skip_quit_response: bool
     lmtp_tcp_port: str
+    lmtp_xforward_timeout: float
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,9 +151,11 @@ class AgentSettings:
     randomize_addresses: bool
     rcpt_timeout: float
     rset_timeout: float
+    send_xforward_command: bool
     skip_5xx_greeting: bool
     skip_quit_response: bool
     tcp_port: str
+    xforward_timeout: float
 
 
 _LMTP_NAMES = {

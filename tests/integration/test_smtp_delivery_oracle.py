@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pymta.model.address import Address
-from pymta.model.envelope import Body, Notify, Ret
+from pymta.model.envelope import Body, Client, Notify, Ret
 from pymta.model.queue import QueuedRecipient
 from pymta.testing import Act, ScriptedPeer
 from pymta.testing.peer import Script
@@ -46,6 +46,9 @@ SCENARIOS: Mapping[str, Scenario] = {
     "dot5": Scenario({".": "554 5.7.1 spam"}),
     "dot4": Scenario({".": "452 4.3.1 full"}),
     "dotnostatus": Scenario({".": "250 Ok id=1abc"}),
+    "xforward": Scenario(extensions=("PIPELINING", "XFORWARD NAME ADDR PROTO HELO SOURCE PORT")),
+    "xforwardsome": Scenario(extensions=("XFORWARD NAME HELO",)),
+    "xforwardrefused": Scenario({"XFORWARD": "501 5.5.4 no"}, extensions=("XFORWARD NAME ADDR PROTO HELO",)),
     "small": Scenario(extensions=("PIPELINING", "SIZE 10")),
     "dropgreet": Scenario({"GREETING": Act.DROP}),
     "dropehlo": Scenario({"EHLO": Act.DROP}),
@@ -84,7 +87,12 @@ async def _run_postfix(folder: Path, peers: Mapping[str, ScriptedPeer]) -> str:
     limits = {f"smtp_{name}_timeout": "2s" for name in ("connect", "helo", "mail", "rcpt", "data_init", "data_done")}
     postfix = RealPostfix(
         folder,
-        {"transport_maps": f"texthash:{transport}", "myhostname": LOCAL_MTA, "debugger_command": "", **limits},
+        {
+            "transport_maps": f"texthash:{transport}",
+            "myhostname": LOCAL_MTA,
+            "smtp_send_xforward_command": "yes",
+            **limits,
+        },
     )
     with postfix.running():
         await asyncio.to_thread(_inject, postfix.port)
@@ -127,8 +135,10 @@ async def _run_ours(name: str, peer: ScriptedPeer) -> dict[str, Seen]:
         body=Body.EIGHT_BIT_MIME,
         envid="id+2B1",
         ret=Ret.HDRS,
+        client=Client("127.0.0.1", "40000", "localhost", helo="test", protocol="ESMTP"),
     )
-    results = await smtp_agent(myhostname=LOCAL_MTA, **limits).deliver(delivery, MESSAGE)
+    agent = smtp_agent(myhostname=LOCAL_MTA, smtp_send_xforward_command=True, **limits)
+    results = await agent.deliver(delivery, MESSAGE)
     return {
         recipient.address.local_part: Seen(result.outcome.value, result.status, _normal(result.reason, peer.port))
         for recipient, result in zip(to, results, strict=True)
@@ -144,7 +154,8 @@ async def _peers(stack: AsyncExitStack) -> dict[str, ScriptedPeer]:
 
 def _commands(peer: ScriptedPeer) -> list[str]:
     """What the client said up to the content: how it leaves (RSET, QUIT) is its own affair."""
-    return [re.sub(r"SIZE=\d+", "SIZE=N", said) for said in peer.commands if said not in ("QUIT", "RSET")]
+    said = [command for command in peer.commands if command not in ("QUIT", "RSET")]
+    return [re.sub(r"SIZE=\d+|PORT=\d+", lambda match: match[0][:5] + "N", command) for command in said]
 
 
 async def test_same_outcome_status_and_text_as_postfix(tmp_path: Path) -> None:

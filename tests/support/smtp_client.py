@@ -51,8 +51,10 @@ _PREFIXED: dict[str, Any] = {
     "randomize_addresses": True,
     "rcpt_timeout": 5.0,
     "rset_timeout": 5.0,
+    "send_xforward_command": False,
     "skip_5xx_greeting": True,
     "skip_quit_response": True,
+    "xforward_timeout": 5.0,
 }
 _SMTP = {
     "always_send_ehlo": True,

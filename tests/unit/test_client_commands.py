@@ -7,11 +7,12 @@ from typing import Any
 import pytest
 
 from pymta.model.address import NULL_SENDER, Address
-from pymta.model.envelope import Body, Notify, Ret
+from pymta.model.envelope import Body, Client, Notify, Ret
 from pymta.model.queue import QueuedRecipient
 from pymta.protocol.smtp.client_capabilities import Capabilities, parse_capabilities
 from pymta.protocol.smtp.client_commands import is_sendable, mail_command, rcpt_command
 from pymta.protocol.smtp.client_replies import ServerReply
+from pymta.protocol.smtp.client_xforward import xforward_commands
 from tests.support.smtp_client import request
 
 NOTHING = Capabilities()
@@ -114,3 +115,22 @@ def test_discarded_keywords_are_overlooked_and_old_auth_is_read() -> None:
     offered = parse_capabilities(reply, {"dsn"})
     assert offered.pipelining and not offered.dsn
     assert offered.keywords["AUTH"] == "LOGIN PLAIN"
+
+
+REMOTE = Client("2001:db8::1", "4025", "mx.x.org", helo="a b+c", protocol="ESMTPS")
+
+
+@pytest.mark.parametrize(
+    ("client", "offered", "first", "second"),
+    [
+        (REMOTE, "NAME ADDR PORT", "XFORWARD NAME=mx.x.org ADDR=IPv6:2001:db8::1 PORT=4025", ""),
+        (REMOTE, "helo proto source ident", "", "XFORWARD PROTO=ESMTPS HELO=a+20b+2Bc IDENT=TESTID SOURCE=REMOTE"),
+        (Client(), "NAME PORT HELO SOURCE", "XFORWARD NAME=localhost", "XFORWARD SOURCE=LOCAL"),
+        (Client("192.0.2.1", name="unknown"), "NAME", "", ""),
+        (Client("192.0.2.1", helo="x\r\nMAIL FROM:<>"), "HELO", "", "XFORWARD HELO=x+0D+0AMAIL+20FROM:<>"),
+        (REMOTE, "", "", ""),
+    ],
+)
+def test_xforward_tells_what_is_known_and_wanted(client: Client, offered: str, first: str, second: str) -> None:
+    lines = xforward_commands(request("x", client=client), offered)
+    assert [line.decode() for line in lines] == [f"{line}\r\n" if line else "" for line in (first, second)]

@@ -27,6 +27,7 @@ from pymta.protocol.smtp.client_events import (
     SendContent,
 )
 from pymta.protocol.smtp.client_replies import ReplyReader, ServerReply
+from pymta.protocol.smtp.client_xforward import xforward_commands
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class ClientOptions:
     """How a session introduces itself and what it makes of the server's offers.
 
     `discarded_keywords` are lower case. `line_limit` is smtp_line_length_limit in bytes, 0 for none.
+    `send_xforward` is smtp_send_xforward_command.
     """
 
     helo_name: str
@@ -42,6 +44,7 @@ class ClientOptions:
     never_ehlo: bool = False
     discarded_keywords: Collection[str] = ()
     line_limit: int = 998
+    send_xforward: bool = False
 
 
 @dataclass(slots=True)
@@ -99,6 +102,8 @@ class ClientSession:
             Phase.EHLO: self._on_ehlo,
             Phase.LHLO: self._on_lhlo,
             Phase.HELO: self._on_helo,
+            Phase.XFORWARD: self._on_xforward,
+            Phase.XFORWARD_PROTO: self._on_xforward,
             Phase.MAIL: self._on_mail,
             Phase.RCPT: self._on_rcpt,
             Phase.DATA: self._on_data,
@@ -185,6 +190,10 @@ class ClientSession:
         if self._needs_reset:
             commands.append((Phase.RSET, 0, b"RSET\r\n"))
             self._needs_reset = False
+        if self.options.send_xforward and "XFORWARD" in self.capabilities.keywords:
+            lines = xforward_commands(request, self.capabilities.keywords["XFORWARD"])
+            phases = (Phase.XFORWARD, Phase.XFORWARD_PROTO)
+            commands.extend((phase, 0, line) for phase, line in zip(phases, lines, strict=True) if line)
         commands.append((Phase.MAIL, 0, mail_command(request, self.capabilities, smtputf8)))
         for number, recipient in enumerate(recipients):
             commands.append((Phase.RCPT, number, rcpt_command(recipient, self.capabilities)))
@@ -298,6 +307,10 @@ class ClientSession:
     def _on_rset(self, reply: ServerReply, _: int) -> None:
         """A server that refuses RSET refuses what follows as well."""
         self._send_commands(self._transactions[0])
+
+    def _on_xforward(self, reply: ServerReply, _: int) -> None:
+        """What it makes of this is its own affair; the mail goes on."""
+        self._go_on(self._transactions[0])
 
     def _on_mail(self, reply: ServerReply, _: int) -> None:
         transaction = self._transactions[0]

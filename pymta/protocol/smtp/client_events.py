@@ -16,6 +16,7 @@ class Phase(Enum):
     HELO = ("performing the HELO handshake", "HELO command")
     LHLO = ("performing the LHLO handshake", "LHLO command")
     XFORWARD = ("sending XFORWARD name/address", "XFORWARD name/address command")
+    XFORWARD_PROTO = ("sending XFORWARD protocol/helo_name", "XFORWARD helo/protocol command")
     MAIL = ("sending MAIL FROM", "MAIL FROM command")
     RCPT = ("sending RCPT TO", "RCPT TO command")
     DATA = ("sending DATA command", "DATA command")
