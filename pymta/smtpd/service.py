@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, RecipientDirectory, Resolver
-from pymta.protocol.smtp.commands import COMMANDS, Command
-from pymta.protocol.smtp.server import ServerSession, command_table
+from pymta.protocol.smtp.commands import COMMANDS, Command, command_table
+from pymta.protocol.smtp.server import ServerSession
 from pymta.smtpd.connection import Connection
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer

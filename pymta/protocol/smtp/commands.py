@@ -7,7 +7,7 @@ XCLIENT and XFORWARD are further rows: the session knows no verb by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -204,7 +204,7 @@ def _missing_recipients(session: ServerSession) -> Reply | None:
 
 
 def _data(session: ServerSession, nothing: object) -> None:
-    session.open_draft(session.start_data)
+    session.message.open_draft(session.message.start_data)
 
 
 def _check_bdat(session: ServerSession, argument: str) -> Chunk | None:
@@ -224,11 +224,11 @@ def _bdat(session: ServerSession, chunk: Chunk) -> None:
     chunk.failure = _bad_chunk(session, chunk)
     if chunk.failure:
         session.transaction.chunks_failed = session.transaction.sender is not None
-        session.start_chunk(chunk)
+        session.message.start_chunk(chunk)
     elif session.transaction.has_chunks:
-        session.start_chunk(chunk)
+        session.message.start_chunk(chunk)
     else:
-        session.decide_chunk(chunk)
+        session.message.decide_chunk(chunk)
 
 
 def _bad_chunk(session: ServerSession, chunk: Chunk) -> Reply | None:
@@ -242,7 +242,7 @@ def _bad_chunk(session: ServerSession, chunk: Chunk) -> Reply | None:
         session.note_bdat(f"null BDAT request from {session.label}")
         return Reply.of(551, "Null BDAT request", "5.7.1")
     limit = session.options.message_size_limit
-    if limit and session.content_size + chunk.size > limit:
+    if limit and session.message.size + chunk.size > limit:
         session.note_bdat(f"BDAT request from {session.label} exceeds message size limit")
         return Reply.of(552, "Chunk exceeds message size limit", "5.3.4")
     return None
@@ -306,3 +306,8 @@ COMMANDS = (
     Command("QUIT", _no_check, _quit, ends_group=True, works_when_denied=True),
 )
 """In the order in which the `disconnect` line counts them."""
+
+
+def command_table(commands: Sequence[Command]) -> dict[str, Command]:
+    """The rows by verb."""
+    return {command.verb: command for command in commands}

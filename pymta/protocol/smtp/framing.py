@@ -10,6 +10,11 @@ _STANDARD_END = b"\r\n.\r\n"
 _UNDECIDED = re.compile(rb"(?:\r?\n\.?\r?|\r)\Z")
 
 
+def _has_only_crlf(block: bytes) -> bool:
+    """Whether no LF stands without a CR before it, as in nearly all mail."""
+    return block.count(b"\n") == block.count(_CRLF)
+
+
 class CommandLines:
     """Splits input into command lines, each ended by LF with or without CRs before it.
 
@@ -81,20 +86,25 @@ class DataDecoder:
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Decoded content, and what follows the end of data once that is seen (None before)."""
         block = self._carry + data
-        start, stop = self._find_end(block)
+        is_clean = _has_only_crlf(block)
+        start, stop = self._find_standard_end(block) if is_clean or self._standard_end else self._find_any_end(block)
         if start >= 0:
             self._note_dot_line(block, start, stop)
-            return self._decode(block[:start]), block[stop:]
+            body = block[:start]
+            return self._decode(body, is_clean or _has_only_crlf(body)), block[stop:]
         undecided = _UNDECIDED.search(block, max(0, len(block) - 4))
         cut = undecided.start() if undecided else len(block)
         self._carry = block[cut:]
-        return self._decode(block[:cut]), None
+        body = block[:cut]
+        return self._decode(body, is_clean or _has_only_crlf(body)), None
 
-    def _find_end(self, block: bytes) -> tuple[int, int]:
+    def _find_standard_end(self, block: bytes) -> tuple[int, int]:
         """Where content stops (behind the last line's end) and where the next command begins; -1 without an end."""
-        if self._standard_end:
-            found = block.find(_STANDARD_END)
-            return (found + 2, found + 5) if found >= 0 else (-1, -1)
+        dot = block.find(b"\r\n.")
+        found = block.find(_STANDARD_END, dot) if dot >= 0 else -1
+        return (found + 2, found + 5) if found >= 0 else (-1, -1)
+
+    def _find_any_end(self, block: bytes) -> tuple[int, int]:
         found = block.find(b"\n.\r\n")
         bare = block.find(b"\n.\n", 0, found + 2 if found >= 0 else len(block))
         if bare >= 0:
@@ -105,10 +115,10 @@ class DataDecoder:
         if block[stop - 2 : stop] != _CRLF or block[start - 2 : start] != _CRLF:
             self.got_bare_newline = True
 
-    def _decode(self, body: bytes) -> bytes:
-        if b"\n." in body:
+    def _decode(self, body: bytes, is_clean: bool) -> bytes:
+        if (b"\r\n." if is_clean else b"\n.") in body:
             body = body.replace(b"\n.", b"\n")
-        if body.count(b"\n") != body.count(_CRLF):
+        if not is_clean:
             self.got_bare_newline = True
             body = body.replace(_CRLF, b"\n").replace(b"\n", _CRLF)
         if self._at_start and body:
@@ -131,7 +141,7 @@ class ChunkDecoder:
         self._carry = b""
         if body.endswith(b"\r"):
             body, self._carry = body[:-1], b"\r"
-        if body.count(b"\n") != body.count(_CRLF):
+        if not _has_only_crlf(body):
             self.got_bare_newline = True
             body = body.replace(_CRLF, b"\n").replace(b"\n", _CRLF)
         if body:

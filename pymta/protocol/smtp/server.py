@@ -17,30 +17,26 @@ from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
-from pymta.protocol.smtp.commands import COMMANDS, Command, Given
+from pymta.protocol.smtp.commands import COMMANDS, Command, Given, command_table
 from pymta.protocol.smtp.framing import CommandLines
-from pymta.protocol.smtp.server_content import Chunk, IncomingContent, Transaction
+from pymta.protocol.smtp.server_content import Transaction
 from pymta.protocol.smtp.server_events import (
     NEED_DATA,
     PAUSED,
-    Abort,
     Classify,
     Close,
     CommandKind,
-    Commit,
     Complete,
-    Content,
     Decide,
     Delay,
     Event,
     Note,
-    OpenDraft,
     ServerSignal,
 )
 from pymta.protocol.smtp.server_log import Tally, escaped, reject_line
+from pymta.protocol.smtp.server_message import AFTER_MESSAGE, MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
 
-GO_AHEAD = Reply.of(354, "End data with <CR><LF>.<CR><LF>")
 _GOODBYE = Reply.of(221, "Error: I can break rules, too. Goodbye.", "2.7.0")
 _NOT_RECOGNIZED = Reply.of(500, "Error: command not recognized", "5.5.2")
 _BAD_SYNTAX = Reply.of(500, "Error: bad syntax", "5.5.2")
@@ -86,14 +82,11 @@ class ServerSession:
         self._events: deque[tuple[Event, Callable[..., None] | None]] = deque()
         self._answer: Callable[..., None] | None = None
         self._output: list[bytes] = []
-        self._lines = CommandLines(options.line_length_limit)
+        self.lines = CommandLines(options.line_length_limit)
         self._command: Command | None = None
         self._tally = Tally()
-        self._where = "CONNECT"
-        self._content: IncomingContent | None = None
-        self._reading_data = False
-        self._chunk: Chunk | None = None
-        self._draft_open = False
+        self.where = "CONNECT"
+        self.message = MessageReceiver(self)
         self._denied: Reply | None = None
         self._junk_count = 0
         self._eof = False
@@ -103,12 +96,12 @@ class ServerSession:
 
     def start(self) -> None:
         """The client is connected: ask about it, then greet."""
-        self._emit(Note(f"connect from {self.label}"))
-        self._ask(Decide(self._context(Stage.CONNECT, None)), self._admit)
+        self.emit(Note(f"connect from {self.label}"))
+        self.ask(Decide(self.context(Stage.CONNECT, None)), self._admit)
 
     def receive_data(self, data: bytes) -> None:
         if not self._closed:
-            self._lines.feed(data)
+            self.lines.feed(data)
 
     def receive_eof(self) -> None:
         """The client sends no more; what it sent before is still worked off."""
@@ -134,11 +127,11 @@ class ServerSession:
     @property
     def waiting_bytes(self) -> int:
         """How much the client sent ahead of what is worked off."""
-        return len(self._lines)
+        return len(self.lines)
 
     @property
     def is_reading_content(self) -> bool:
-        return self._reading_data or self._chunk is not None
+        return self.message.is_reading
 
     def decide(self, verdict: Verdict) -> None:
         self._answered(verdict)
@@ -186,10 +179,6 @@ class ServerSession:
     def takes_utf8(self) -> bool:
         return self.options.smtputf8_enable and self.options.offers("SMTPUTF8")
 
-    @property
-    def content_size(self) -> int:
-        return self._content.size if self._content else 0
-
     def succeed(self, reply: Reply) -> None:
         """Answer a command that did what it should."""
         self._tally.succeeded(self.verb)
@@ -208,7 +197,7 @@ class ServerSession:
                 reply = self._footer(reply, self)
         output = reply.encode()
         if self.error_count >= self.options.soft_error_limit and self.options.error_sleep_time > 0:
-            self._ask(Delay(self.options.error_sleep_time), lambda: self._output.append(output))
+            self.ask(Delay(self.options.error_sleep_time), lambda: self._output.append(output))
         else:
             self._output.append(output)
 
@@ -216,9 +205,9 @@ class ServerSession:
         if self._closed:
             return
         self._closed = True
-        self._abort()
-        self._emit(Note(self._tally.disconnect_line(self.label, self._commands)))
-        self._emit(Close())
+        self.message.abort()
+        self.emit(Note(self._tally.disconnect_line(self.label, self._commands)))
+        self.emit(Close())
 
     def give_up(self, reply: Reply) -> None:
         """Answer and hang up."""
@@ -235,7 +224,7 @@ class ServerSession:
             self.client = replace(self.client, helo=helo_name)
 
     def reset_transaction(self) -> None:
-        self._abort()
+        self.message.abort()
         self.transaction = Transaction()
 
     def assign_queue_id(self) -> None:
@@ -243,71 +232,25 @@ class ServerSession:
         sasl = ""
         if self.client.sasl_username:
             sasl = f", sasl_method={self.client.sasl_method}, sasl_username={self.client.sasl_username}"
-        self._emit(Note(f"{self.transaction.queue_id}: client={self.label}{sasl}"))
-
-    def open_draft(self, opened: Callable[[], None]) -> None:
-        """Ask for a draft and go on with `opened` where there is one."""
-
-        def answered(refusal: Reply | None) -> None:
-            if refusal:
-                self.fail(refusal)
-                return
-            self._draft_open = True
-            standard_end = self.options.forbid_bare_newline.wants_standard_end
-            self._content = IncomingContent(self.options.message_size_limit, standard_end)
-            opened()
-
-        transaction = self.transaction
-        said = transaction.said if len(transaction.recipients) == 1 else None
-        event = OpenDraft(transaction.envelope(), transaction.queue_id, transaction.prepended(), said)
-        self._ask(event, answered)
-
-    def start_data(self) -> None:
-        self._reading_data = True
-        self.reply(GO_AHEAD)
-
-    def decide_chunk(self, chunk: Chunk) -> None:
-        """The first chunk stands where DATA would: the same decision, then the draft."""
-
-        def decided(verdict: Verdict) -> None:
-            self._take_effects(verdict)
-            if verdict.reply is None:
-                self.open_draft(opened)
-            elif verdict.disconnect:
-                self.give_up(verdict.reply)
-            else:
-                chunk.failure = verdict.reply
-                self.transaction.chunks_failed = True
-                self.start_chunk(chunk)
-
-        def opened() -> None:
-            self.transaction.has_chunks = True
-            self.start_chunk(chunk)
-
-        self._ask(Decide(self._context(Stage.DATA, None)), decided)
-
-    def start_chunk(self, chunk: Chunk) -> None:
-        self._chunk = chunk
-        if not chunk.remaining:
-            self._end_chunk(chunk)
+        self.emit(Note(f"{self.transaction.queue_id}: client={self.label}{sasl}"))
 
     def note_bad_address(self, path: str) -> None:
         line = f"Illegal address syntax from {self.label} in {self.verb} command: {escaped(path)}"
-        self._emit(Note(line, is_warning=True))
+        self.emit(Note(line, is_warning=True))
 
     def note_bdat(self, text: str) -> None:
-        self._emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {escaped(text)}", is_warning=True))
+        self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {escaped(text)}", is_warning=True))
 
     def note_reject(self, where: str, text: str, sender: Address | None = None) -> None:
         line = reject_line(self, where, text, sender)
-        self._emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
+        self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
 
     # Events and answers.
 
-    def _emit(self, event: Event) -> None:
+    def emit(self, event: Event) -> None:
         self._events.append((event, None))
 
-    def _ask(self, event: Event, answer: Callable[..., None]) -> None:
+    def ask(self, event: Event, answer: Callable[..., None]) -> None:
         self._events.append((event, answer))
 
     def _answered(self, *values: object) -> None:
@@ -316,7 +259,7 @@ class ServerSession:
             raise ProtocolUseError("an answer to a session that asked nothing")
         answer(*values)
 
-    def _context(self, stage: Stage, address: Address | None) -> AccessContext:
+    def context(self, stage: Stage, address: Address | None) -> AccessContext:
         transaction = self.transaction
         return AccessContext(
             stage,
@@ -327,28 +270,20 @@ class ServerSession:
             address if stage is not Stage.MAIL else None,
             tuple(transaction.recipients),
             transaction.queue_id or None,
-            self.content_size if stage is Stage.END_OF_DATA else transaction.parameters.size or 0,
+            self.message.size if stage is Stage.END_OF_DATA else transaction.parameters.size or 0,
             transaction.parameters.smtputf8,
             self.unauthorized_pipelining,
         )
 
-    def _take_effects(self, verdict: Verdict) -> None:
+    def take_effects(self, verdict: Verdict) -> None:
         self.transaction.effects.extend(verdict.effects)
         for line in verdict.log:
-            self._emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
-
-    def _abort(self) -> None:
-        self._reading_data = False
-        self._chunk = None
-        self._content = None
-        if self._draft_open:
-            self._draft_open = False
-            self._emit(Abort())
+            self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
 
     # Commands.
 
     def _admit(self, verdict: Verdict) -> None:
-        self._take_effects(verdict)
+        self.take_effects(verdict)
         if verdict.reply is None:
             self.reply(Reply.of(220, self.options.banner))
         elif verdict.disconnect:
@@ -359,15 +294,13 @@ class ServerSession:
 
     def _advance(self) -> bool:
         """Work off one command or what there is of content; False where more bytes are needed."""
-        if self._reading_data:
-            return self._read_data() or self._see_eof()
-        if self._chunk:
-            return self._read_chunk(self._chunk) or self._see_eof()
+        if self.message.is_reading:
+            return self.message.read() or self._see_eof()
         if self.error_count >= self.options.hard_error_limit:
             self._note_end("too many errors")
             self.give_up(Reply.of(421, f"{self.options.myhostname} Error: too many errors", "4.7.0"))
             return True
-        line = self._lines.next_line()
+        line = self.lines.next_line()
         if line is None:
             return self._see_eof()
         self._read_command(line)
@@ -380,7 +313,7 @@ class ServerSession:
         return True
 
     def _read_command(self, line: bytes) -> None:
-        if self._lines.got_bare_newline and self._refuses_bare_newline(self._where):
+        if self.lines.got_bare_newline and self.refuses_bare_newline(self.where):
             return
         try:
             text = line.partition(b"\0")[0].decode()
@@ -394,11 +327,11 @@ class ServerSession:
         argument = words[1] if len(words) > 1 else ""
         command = self._table.get(words[0].upper())
         if self.options.classified_verbs or command is None:
-            self._ask(Classify(words[0]), lambda kind: self._classified(kind, words[0], argument))
+            self.ask(Classify(words[0]), lambda kind: self._classified(kind, words[0], argument))
         else:
             self._run(command, argument)
 
-    def _refuses_bare_newline(self, where: str) -> bool:
+    def refuses_bare_newline(self, where: str) -> bool:
         if self.options.forbid_bare_newline is not BareNewline.REJECT:
             self._tally.got_bare_newline = self.options.forbid_bare_newline is BareNewline.NOTE
             return False
@@ -418,11 +351,11 @@ class ServerSession:
             self._unknown(kind, verb, argument)
 
     def _unknown(self, kind: CommandKind, verb: str, argument: str) -> None:
-        self._where = self.verb = "UNKNOWN"
+        self.where = self.verb = "UNKNOWN"
         self._tally.seen(self.verb)
         if kind is CommandKind.FORBIDDEN or _HEADER.match(verb):
             text = escaped(f"{verb} {argument}".rstrip())[:100]
-            self._emit(Note(f"non-SMTP command from {self.label}: {text}", is_warning=True))
+            self.emit(Note(f"non-SMTP command from {self.label}: {text}", is_warning=True))
             self.give_up(_GOODBYE)
         elif self._denied:
             self.fail(self._denial())
@@ -444,7 +377,7 @@ class ServerSession:
         if self._denied and not command.works_when_denied:
             self.fail(self._denial())
             return
-        self._where = command.verb
+        self.where = command.verb
         if self._is_improper_pipelining(command):
             return
         if command.is_junk:
@@ -453,18 +386,18 @@ class ServerSession:
         if isinstance(found, Reply):
             self.fail(found)
         elif isinstance(found, Given):
-            self._ask(Complete(found.address), lambda address: self._completed(command, found, address))
+            self.ask(Complete(found.address), lambda address: self._completed(command, found, address))
         elif found is not None:
             self._consult(command, found, found if command.stage is Stage.HELO else None)
 
     def _is_improper_pipelining(self, command: Command) -> bool:
         """Whether the client is cut off for bytes behind a command whose reply it had to wait for."""
-        if not len(self._lines) or (self.client.protocol != "SMTP" and not command.ends_group):
+        if not len(self.lines) or (self.client.protocol != "SMTP" and not command.ends_group):
             return False
         if not self.unauthorized_pipelining:
             self.unauthorized_pipelining = True
-            waiting = escaped(self._lines.peek(100).decode("latin-1"))
-            self._emit(Note(f"improper command pipelining after {command.verb} from {self.label}: {waiting}"))
+            waiting = escaped(self.lines.peek(100).decode("latin-1"))
+            self.emit(Note(f"improper command pipelining after {command.verb} from {self.label}: {waiting}"))
         if not self.options.forbid_unauth_pipelining or command.works_when_denied:
             return False
         self.give_up(_UNSYNCHRONIZED)
@@ -482,17 +415,17 @@ class ServerSession:
         if command.stage is None:
             command.proceed(self, value)
             return
-        context = self._context(command.stage, subject if isinstance(subject, Address) else None)
+        context = self.context(command.stage, subject if isinstance(subject, Address) else None)
         if command.stage is Stage.HELO:
             context = replace(context, helo_name=str(value))
-        self._ask(Decide(context), lambda verdict: self._decided(command, value, verdict))
+        self.ask(Decide(context), lambda verdict: self._decided(command, value, verdict))
 
     def _decided(self, command: Command, value: object, verdict: Verdict) -> None:
         if command.stage is Stage.HELO and verdict.reply is None:
             command.proceed(self, value)
-            self._take_effects(verdict)
+            self.take_effects(verdict)
             return
-        self._take_effects(verdict)
+        self.take_effects(verdict)
         if verdict.reply is None:
             command.proceed(self, value)
         elif verdict.disconnect:
@@ -500,106 +433,13 @@ class ServerSession:
         else:
             self.fail(verdict.reply)
 
-    # Content.
-
-    def _read_data(self) -> bool:
-        content = self._content
-        data = self._lines.take_rest()
-        if not data or content is None:
-            return False
-        kept, rest = content.feed_data(data)
-        self._store(content, kept)
-        if rest is not None:
-            self._lines.put_back(rest)
-            self._reading_data = False
-            self._end_message(content)
-        return True
-
-    def _read_chunk(self, chunk: Chunk) -> bool:
-        data = self._lines.take_rest()
-        if not data:
-            return False
-        if len(data) > chunk.remaining:
-            self._lines.put_back(data[chunk.remaining :])
-            data = data[: chunk.remaining]
-        chunk.remaining -= len(data)
-        if not chunk.failure and self._content:
-            ends_message = chunk.is_last and not chunk.remaining
-            self._store(self._content, self._content.feed_chunk(data, ends_message))
-        if not chunk.remaining:
-            self._end_chunk(chunk)
-        return True
-
-    def _store(self, content: IncomingContent, kept: bytes) -> None:
-        if kept:
-            self._emit(Content(kept))
-        elif content.failure and self._draft_open:
-            self._draft_open = False
-            self._emit(Note(f"{self.transaction.queue_id}: queue file size limit exceeded", is_warning=True))
-            self._emit(Abort())
-
-    def _end_chunk(self, chunk: Chunk) -> None:
-        self._chunk = None
-        if chunk.failure:
-            self.fail(chunk.failure)
-            if chunk.is_last:
-                self.reset_transaction()
-        elif not chunk.is_last:
-            self.succeed(Reply.of(250, f"Ok: {chunk.size} bytes", "2.0.0"))
-        elif self._content:
-            if not chunk.size:
-                self._store(self._content, self._content.feed_chunk(b"", True))
-            self._end_message(self._content)
-
-    def _end_message(self, content: IncomingContent) -> None:
-        self._where = "END-OF-MESSAGE"
-        if content.got_bare_newline and self._refuses_bare_newline(self._where):
-            return
-        if content.failure:
-            self.fail(content.failure)
-            self.reset_transaction()
-        else:
-            self._ask(Decide(self._context(Stage.END_OF_DATA, self._only_recipient())), self._message_decided)
-
-    def _only_recipient(self) -> Address | None:
-        recipients = self.transaction.recipients
-        return recipients[0].address if len(recipients) == 1 else None
-
-    def _message_decided(self, verdict: Verdict) -> None:
-        self._take_effects(verdict)
-        if verdict.reply is None:
-            self._ask(Commit(self.transaction.effects_at_commit()), self._committed)
-        elif verdict.disconnect:
-            self.give_up(verdict.reply)
-        else:
-            self.fail(verdict.reply)
-            self.reset_transaction()
-
-    def _committed(self, reply: Reply) -> None:
-        self._draft_open = False
-        if reply.is_positive:
-            self.succeed(self._counted(reply))
-        else:
-            self.fail(reply)
-        self.reset_transaction()
-
-    def _counted(self, reply: Reply) -> Reply:
-        """The answer to the last BDAT tells the message's size (RFC 3030 2)."""
-        if not self.transaction.has_chunks or not reply.lines[0].startswith("Ok: queued"):
-            return reply
-        return Reply.of(reply.code, reply.lines[0].replace("Ok:", f"Ok: {self.content_size} bytes", 1), reply.status)
-
     def _note_end(self, reason: str) -> None:
         """Why a session ended early; a client that leaves behind its message without QUIT is not worth a line."""
-        if self._where == "END-OF-MESSAGE" and reason == "lost connection":
+        if self.where == AFTER_MESSAGE and reason == "lost connection":
             return
-        size = f" ({self.content_size} bytes)" if self.is_reading_content and self._content else ""
+        size = f" ({self.message.size} bytes)" if self.message.is_reading and self.message.content else ""
         prefix = f"{self.transaction.queue_id}: " if self.transaction.queue_id else ""
-        self._emit(Note(f"{prefix}{reason} after {self._where}{size} from {self.label}"))
-
-
-def command_table(commands: Sequence[Command]) -> dict[str, Command]:
-    return {command.verb: command for command in commands}
+        self.emit(Note(f"{prefix}{reason} after {self.where}{size} from {self.label}"))
 
 
 def _softened(reply: Reply) -> Reply:
