@@ -13,7 +13,8 @@ from pymta.ports import Clock, Content, Log, Spool
 from pymta.qmgr.service import QueueManager
 
 _WAITING = (QueueName.INCOMING, QueueName.DEFERRED)
-_ROOM_CHECK_SECONDS = 0.2
+_ROOM_CHECK_SECONDS = 0.05
+_OUTDATED_LIMIT = 50_000
 
 Resubmit = Callable[[QueueEntry, Content], Awaitable[QueueId]]
 
@@ -74,37 +75,36 @@ class QueueAdmin:
         """
         self._queue.revive_destinations()
         horizon = self._spool.new_queue_id()
-        waiting = replace(query, queues=tuple(name for name in _WAITING if not query.queues or name in query.queues))
-        count = 0
-        if waiting.queues:
-            async for entry in self._spool.entries(waiting):
-                if entry.queue_id > horizon:
-                    break
-                count += 1
+        queues = tuple(name for name in _WAITING if not query.queues or name in query.queues)
+        waiting = replace(query, queues=queues)
+        count = await self._count(waiting) if queues else 0
         if count:
             task = asyncio.create_task(self._flush(waiting, horizon))
             self._flushes.add(task)
             task.add_done_callback(self._flushes.discard)
         return count
 
+    async def _count(self, query: QueueFilter) -> int:
+        if query == QueueFilter(queues=query.queues, now=query.now):
+            counts = await self.counts()
+            return sum(counts[name] for name in query.queues)
+        return sum([1 async for _ in self.entries(query)])
+
     async def _flush(self, query: QueueFilter, horizon: QueueId) -> None:
         try:
-            async for listed in self._spool.entries(query):
-                if listed.queue_id > horizon:
-                    return
-                while not self._queue.has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
-                    await asyncio.sleep(_ROOM_CHECK_SECONDS)
-                await self._admit(listed.queue_id)
+            with self._queue.feed.reading() as outdated:
+                async for entry in self._spool.entries(query):
+                    if entry.queue_id > horizon:
+                        return
+                    while not self._queue.has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
+                        await asyncio.sleep(_ROOM_CHECK_SECONDS)
+                    if entry.queue_id not in outdated and not self._queue.is_active(entry.queue_id):
+                        self._queue.admit(entry, flushed=True)
+                    if len(outdated) > _OUTDATED_LIMIT:
+                        # Only what is still to come can be old when it comes.
+                        outdated.intersection_update([name for name in outdated if entry.queue_id < name <= horizon])
         except SpoolError as error:
             self._log.warning(f"flush ended early: {error}")
-
-    async def _admit(self, queue_id: QueueId) -> None:
-        # The listing may be old by now: the message is read again, and what happens to it meanwhile counts.
-        with self._queue.feed.reading() as outdated:
-            entry = await self._spool.load(queue_id)
-        fresh = entry is not None and queue_id not in outdated and not self._queue.is_active(queue_id)
-        if entry is not None and fresh and entry.queue in _WAITING:
-            self._queue.admit(entry, flushed=True)
 
     async def close(self) -> None:
         """End flushes that are under way."""
