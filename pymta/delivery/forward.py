@@ -6,9 +6,11 @@ from email.utils import formatdate
 
 from pymta.delivery.local_state import Attempt, LocalServices
 from pymta.delivery.mailbox_copy import external
+from pymta.errors import PymtaError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryPart, Outcome
 from pymta.model.envelope import Envelope, Origin, Recipient
+from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.ports import Draft, Intake
 
@@ -21,14 +23,30 @@ async def submit_forwards(services: LocalServices, intake: Intake, attempt: Atte
     for (sender, delivered, is_list), recipients in attempt.forwards.items():
         envelope = _envelope(attempt, sender, tuple(recipients), is_list=is_list)
         queue_id = intake.new_queue_id()
-        draft = await intake.begin(envelope, attempt.request.client, Origin.FORWARD, queue_id)
-        reply = await _copy(services, draft, attempt, delivered)
-        if reply.is_positive:
+        problem = await _submit(services, intake, attempt, envelope, queue_id, delivered)
+        if problem is None:
             part = DeliveryPart(attempt.recipient.address, Outcome.SENT, "2.0.0", f"forwarded as {queue_id}")
         else:
-            services.log.warning(f"{attempt.request.queue_id}: unable to forward message: {reply}")
+            services.log.warning(f"{attempt.request.queue_id}: unable to forward message: {problem}")
             part = DeliveryPart(attempt.recipient.address, Outcome.DEFERRED, "4.3.0", "unable to forward message")
         attempt.parts.append(part)
+
+
+async def _submit(
+    services: LocalServices,
+    intake: Intake,
+    attempt: Attempt,
+    envelope: Envelope,
+    queue_id: QueueId,
+    delivered: Address,
+) -> Reply | PymtaError | None:
+    """Put one message into the queue; what went wrong, None where it is durable."""
+    try:
+        draft = await intake.begin(envelope, attempt.request.client, Origin.FORWARD, queue_id)
+        reply = await _copy(services, draft, attempt, delivered)
+    except PymtaError as error:
+        return error
+    return None if reply.is_positive else reply
 
 
 def _envelope(attempt: Attempt, sender: Address, recipients: tuple[Recipient, ...], *, is_list: bool) -> Envelope:

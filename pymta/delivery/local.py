@@ -17,7 +17,7 @@ from pymta.delivery.local_state import Attempt, Context, LocalServices, Step, St
 from pymta.delivery.local_targets import deliver_command, deliver_file
 from pymta.delivery.local_users import SystemUsers, User, Users
 from pymta.delivery.mailbox_jobs import ReadJob, UserActions
-from pymta.errors import ResolveError
+from pymta.errors import DeliveryError, ResolveError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.envelope import Recipient
@@ -79,8 +79,13 @@ class LocalAgent:
         context = Context(recipient.address, attempt.request.sender, recipient.notify)
         pending: Steps = [Step(recipient.address, context, is_resolved=True)]
         while pending:
-            more = await self._take(attempt, pending.pop())
-            pending.extend(reversed(more))
+            step = pending.pop()
+            try:
+                pending.extend(reversed(await self._take(attempt, step)))
+            except DeliveryError as error:
+                # One part that cannot be tried now; what the others come to still counts.
+                self._services.log.warning(f"{attempt.request.queue_id}: {error}")
+                attempt.failed(step.context, "4.3.0", "local delivery is not possible now")
         await submit_forwards(self._services, self._intake, attempt)
         return _result(attempt)
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pymta.delivery.local_settings import VirtualSettings, VirtualTables
 from pymta.delivery.mailbox_copy import envelope_header, from_line
 from pymta.delivery.mailbox_jobs import Identity, MaildirJob, MboxJob, UserActions
-from pymta.errors import TableError
+from pymta.errors import DeliveryError, TableError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient
@@ -65,6 +65,10 @@ class VirtualAgent:
         try:
             mailbox = await self._find(recipient.address)
             reason = await self._store(mailbox, request, recipient, content)
+        except DeliveryError as error:
+            self._log.warning(f"{request.queue_id}: {error}")
+            reason = "mailbox delivery is not possible now"
+            return DeliveryResult(recipient.number, Outcome.DEFERRED, "4.3.0", reason, request.transport)
         except _FailedError as failed:
             outcome = Outcome.DEFERRED if failed.status.startswith("4") else Outcome.BOUNCED
             return DeliveryResult(recipient.number, outcome, failed.status, str(failed), request.transport)

@@ -3,6 +3,7 @@
 import pytest
 
 from pymta.delivery.mailbox_jobs import CommandExit, Identity, MaildirJob, MboxJob, Stored
+from pymta.errors import DeliveryError, SpoolError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.envelope import Notify, Origin, Ret
@@ -511,3 +512,27 @@ async def test_a_home_that_is_required_and_missing_defers() -> None:
         Outcome.DEFERRED,
         "cannot access home directory /home/alice: No such file or directory",
     )
+
+
+async def test_a_worker_that_fails_defers_its_part_only() -> None:
+    system = LocalSystem(aliases={"team": "alice, x@outside.example"})
+
+    async def fail(*_: object) -> Stored:
+        raise DeliveryError("worker for uid 1001 is gone")
+
+    system.actions.store = fail  # type: ignore[method-assign]
+    result = await system.deliver("team")
+    assert (result.outcome, result.reason) == (Outcome.DEFERRED, "local delivery is not possible now")
+    assert recipients(system) == ["x@outside.example"]
+    assert system.log.lines == ["4ABC: worker for uid 1001 is gone"]
+
+
+async def test_a_queue_that_fails_defers() -> None:
+    system = LocalSystem(aliases={"ann": "ann@outside.example"})
+
+    async def fail(*_: object) -> None:
+        raise SpoolError("disk full")
+
+    system.intake.begin = fail  # type: ignore[assignment,method-assign]
+    result = await system.deliver("ann")
+    assert (result.outcome, result.reason) == (Outcome.DEFERRED, "unable to forward message")
