@@ -44,4 +44,16 @@ def make_directory(path: Path, mode: int, account: pwd.struct_passwd | None) -> 
         if path.stat().st_mode & 0o7777 != mode:
             path.chmod(mode)
     except OSError as error:
-        raise ConfigError(f"cannot make the directory: {error.strerror}", name=str(path)) from error
+        raise ConfigError(f"cannot make the directory: {_reason(path, error)}", name=str(path)) from error
+
+
+def _reason(path: Path, error: OSError) -> str:
+    """What stands in the way: for a lack of permission, which directory refuses which user."""
+    closed = [parent for parent in reversed(path.parents) if not os.access(parent, os.X_OK)]
+    if not isinstance(error, PermissionError) or not closed:
+        return str(error.strerror)
+    try:
+        user = pwd.getpwuid(os.geteuid()).pw_name
+    except KeyError:
+        user = str(os.geteuid())
+    return f"user {user} may not enter {closed[0]} (chmod o+x, or another queue_directory)"
