@@ -9,6 +9,9 @@ from pymta.rewrite.resolver import Rewriter
 from pymta.rewrite.settings import RecipientSettings
 from pymta.tables import Maps, TableFactory
 
+# What a status about the other role becomes for an address in this one (RFC 3463 3.2).
+_FOR_SENDERS = {"1.1": "1.7", "1.2": "1.8", "1.3": "1.7", "1.6": "1.7"}
+_FOR_RECIPIENTS = {"1.7": "1.3", "1.8": "1.2"}
 # Made or taken in by the mail system itself, in every local domain.
 _ALWAYS = ("postmaster", "mailer-daemon")
 
@@ -64,8 +67,8 @@ class Recipients:
         if problem is None:
             return None
         code, own_status, text = problem
-        # A sender is refused for its address as such; what the recipient tables say of it is beside the point.
-        own_status = own_status if role.startswith("Recipient") else _with_class(status, str(code)[0])
+        subject = (_FOR_RECIPIENTS if status == "5.1.1" else _FOR_SENDERS).get(own_status[2:])
+        own_status = f"{own_status[0]}.{subject}" if subject else own_status
         return Reply.of(code, f"<{address.quoted()}>: {role} rejected: {text}", own_status)
 
     def _by_transport(self, route: Route, status: str) -> tuple[int, str, str] | None:
