@@ -17,6 +17,10 @@ Waiting = Callable[[], Awaitable[bytes]]
 """What is to be asked of tables before a field's bytes are known."""
 
 
+# How much of a field is noted for the log and the queue: a line of RFC 5322 2.1.1.
+_MAX_NOTED = 998
+
+
 @dataclass(slots=True)
 class Seen:
     """What the header showed. `message_id` and `resent_message_id` are without blanks around them."""
@@ -116,7 +120,7 @@ def _written(raw: bytes, name: str, header: AddressHeader, addresses: list[Addre
 
 
 def _value(raw: bytes) -> str:
-    return raw.partition(b":")[2].strip().decode("utf-8", "replace")
+    return raw.partition(b":")[2].strip()[:_MAX_NOTED].decode("utf-8", "replace")
 
 
 def _note_message_id(seen: Seen, raw: bytes) -> None:

@@ -158,6 +158,7 @@ async def test_a_notice_without_sender_is_from_the_mailer_daemon() -> None:
         (b"Message-ID: <1\x01\xff>\r\n\r\n", ["message-id=<1??>".replace("??", "?\ufffd")]),
         (b"Resent-Message-ID: <2@a>\r\nMessage-Id: <1@a>\r\n\r\n", ["resent-message-id=<2@a>", "message-id=<1@a>"]),
         (b"\r\nMessage-ID: <1@a>\r\n", ["message-id=<>"]),
+        (b"Message-ID: " + b"x" * 5000 + b"\r\n\r\n", ["message-id=" + "x" * 998]),
     ],
 )
 async def test_the_message_id_is_logged(content: bytes, lines: list[str]) -> None:
