@@ -72,9 +72,11 @@ async def test_a_host_that_fails_at_any_step_defers_and_the_next_one_gets_it(
         pytest.skip("nobody waits for a reply there")
     extensions = ["PIPELINING"] if pipelining else ["8BITMIME"]
     limits = {f"smtp_{name}_timeout": 0.3 for name in ("helo", "mail", "rcpt", "data_init", "data_xfer", "data_done")}
+    if step == "BODY":
+        limits["smtp_data_xfer_timeout"], limits["smtp_data_done_timeout"] = 1.0, 10.0
     # More than socket buffers hold, so that the body is still under way when the host is gone.
     content = (
-        BytesContent(b"x" * 70 + b"\r\n" + b"line of content\r\n" * 600_000, streamed=True)
+        BytesContent(b"x" * 70 + b"\r\n" + (b"line of content " * 6 + b"\r\n") * 100_000, streamed=True)
         if step == "BODY"
         else MESSAGE
     )
