@@ -44,6 +44,8 @@ async def test_alias_syntax_reaches_the_members_of_a_combined_table(tmp_path: Pa
     spec = "unionmap:{hash:aliases, proxy:unix:group.byname}"
     tables = TableFactory(tmp_path, alias_tables=frozenset({spec}))
     assert str(await tables.open(spec).lookup("root")).startswith("me,root:")
+    tables = TableFactory(tmp_path, alias_tables=frozenset({"proxy:hash:aliases"}))
+    assert await tables.open("hash:aliases").lookup("root") == "me"
 
 
 async def test_an_empty_device_is_an_empty_table_and_a_pipe_is_none(tables: TableFactory, tmp_path: Path) -> None:
