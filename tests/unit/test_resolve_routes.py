@@ -276,3 +276,19 @@ async def test_standard_form_agrees_with_the_postfix_suite() -> None:
         assert str(result) == case["result"].strip().replace('""', ""), text
         checked += 1
     assert checked >= 10
+
+
+async def test_transport_lookups_agree_with_the_postfix_suite() -> None:
+    path = SUITES / "trivial-rewrite" / "transport.in"
+    if not path.exists():
+        pytest.skip("Postfix's own test data is not here (set PYMTA_SUITES)")
+    checked = 0
+    for table, rows in re.findall(r"transport '(inline:\{.*?\})' *<<'EOF'\n(.*?)EOF", path.read_text(), re.DOTALL):
+        rewriter = Parts(transport_maps=table, default_transport="DEFAULT", recipient_delimiter="+").rewriter
+        for row in rows.splitlines():
+            address, _, expected = row.partition(":")
+            route = await rewriter.resolve(Address.from_internal(address), SENDER)
+            found = f"{route.transport}:{route.nexthop}"
+            assert found == (expected or f"DEFAULT:{route.recipient.domain}"), (table, row)
+            checked += 1
+    assert checked == 16
