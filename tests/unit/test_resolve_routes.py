@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 from pathlib import Path
@@ -214,7 +215,7 @@ async def test_lists_in_files_are_read_again(tmp_path: Path) -> None:
         route = await rewriter.resolve(Address("a", "two.example"), SENDER)
         if route.address_class is AddressClass.RELAY:
             return
-        await __import__("asyncio").sleep(0.001)
+        await asyncio.sleep(0.001)
     pytest.fail("a changed file is not seen")
 
 
