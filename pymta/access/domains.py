@@ -141,9 +141,6 @@ async def _exists(decision: Decision, name: str, types: tuple[str, ...]) -> Look
             return Lookup.FOUND
         if answer.status is Lookup.TRY_AGAIN:
             worst = Lookup.TRY_AGAIN
-        elif answer.status is Lookup.NOT_FOUND:
-            # NXDOMAIN speaks for every type.
-            return worst
     return worst
 
 

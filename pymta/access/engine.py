@@ -92,6 +92,7 @@ class AccessEngine:
         self._etrn = _Phase(rules("smtpd_etrn_restrictions", "check_etrn_access"), subject.etrn, _always)
         early = (self._client, self._helo) if settings.smtpd_delay_reject else ()
         self._before_etrn = tuple(phase for phase in early if phase.rules.rules)
+        self._checks_sender_late = settings.smtpd_delay_reject and settings.smtpd_reject_unlisted_sender
         late = (*early, self._sender) if settings.smtpd_delay_reject else ()
         self._before_recipient = tuple(phase for phase in late if phase.rules.rules)
 
@@ -137,10 +138,11 @@ class AccessEngine:
         for phase in self._before_recipient:
             if await _run(phase, decision) is Outcome.REJECT:
                 return decision.verdict()
-        if self._settings.smtpd_delay_reject and await self._check_sender_exists(decision) is Outcome.REJECT:
+        if self._checks_sender_late and await self._check_sender_exists(decision) is Outcome.REJECT:
             return decision.verdict()
-        decision.subject = subject.recipient(context)
-        decision.defer_if_reject = None
+        if self._before_recipient:
+            decision.subject = subject.recipient(context)
+            decision.defer_if_reject = None
         for rules in self._recipient:
             if decision.effects and decision.is_discarded:
                 break

@@ -363,3 +363,72 @@ async def test_a_wrong_reject_code_is_450(tmp_path: Path) -> None:
     asked = policy(tmp_path, "reject", reject_code=250)
     assert (await asked.rcpt()).startswith("450 4.7.1 ")
     assert asked.log.lines == ["SMTP reply code configuration error: 250"]
+
+
+REJECTED = "<user@local.example>: Recipient address rejected:"
+CLIENT_REJECTED = "<mail.client.example[192.0.2.7]>: Client host rejected:"
+
+
+@pytest.mark.parametrize(
+    ("restrictions", "reply"),
+    [
+        # As Debian's Postfix 3.7 answers them.
+        ("defer_if_reject, defer", f"450 4.3.2 {REJECTED} Try again later"),
+        ("defer_if_reject, reject", f"450 4.7.0 {REJECTED} defer_if_reject requested"),
+        (
+            "check_client_access static:{DEFER_IF_PERMIT one}, defer_if_permit",
+            f"450 4.7.1 {CLIENT_REJECTED} one",
+        ),
+        ("defer_if_permit, reject", f"554 5.7.1 {REJECTED} Access denied"),
+        ("defer_if_permit, defer_if_reject, reject", f"450 4.7.0 {REJECTED} defer_if_permit requested"),
+        ("check_reverse_client_hostname_access static:OK", "451 4.3.5 Server configuration error"),
+        ("check_reverse_client_hostname_access static:DUNNO", "OK"),
+        ("warn_if_reject check_client_access static:{421 x}, reject", f"554 5.7.1 {REJECTED} Access denied"),
+        ("check_helo_access static:OK, reject", "OK"),
+        ("warn_if_reject warn_if_reject reject, permit", "OK"),
+    ],
+)
+async def test_combinations(tmp_path: Path, restrictions: str, reply: str) -> None:
+    assert await policy(tmp_path, restrictions).rcpt() == reply
+
+
+async def test_what_only_warns_does_not_end_the_session(tmp_path: Path) -> None:
+    asked = policy(tmp_path, "warn_if_reject check_client_access static:{421 x}")
+    verdict = await asked.engine.decide(rcpt())
+    assert verdict.permits
+    assert not verdict.disconnect
+    assert verdict.log[0].startswith("reject_warning: RCPT from mail.client.example[192.0.2.7]: 421 4.7.1 ")
+
+
+async def test_a_lookup_that_fails_under_warn_if_reject_is_only_logged(tmp_path: Path) -> None:
+    asked = policy(tmp_path, "warn_if_reject reject_unlisted_recipient", smtpd_reject_unlisted_recipient=False)
+    verdict = await asked.engine.decide(rcpt("broken@local.example"))
+    assert verdict.permits
+    assert "reject_warning" in verdict.log[0]
+
+
+async def test_an_ok_for_a_domain_does_not_let_routed_mail_through(tmp_path: Path) -> None:
+    lists = {
+        "smtpd_relay_restrictions": "check_recipient_access inline:{relay.example=OK}, reject_unauth_destination",
+        "smtpd_recipient_restrictions": "",
+    }
+    routed = "a%b.example@relay.example"
+    assert (await Policy(tmp_path, **lists).rcpt(routed)).endswith("Relay access denied")
+    assert await Policy(tmp_path, **lists).rcpt("a@relay.example") == "OK"
+    trusting = Policy(tmp_path, allow_untrusted_routing=True, **lists)
+    assert await trusting.rcpt(routed) == "OK"
+
+
+async def test_each_type_of_record_is_asked_for(tmp_path: Path) -> None:
+    asked = policy(tmp_path, "reject_unknown_sender_domain")
+    await asked.rcpt()
+    assert [rdtype for _, rdtype in asked.names.asked] == ["MX", "A", "AAAA"]
+    found = policy(tmp_path, "reject_unknown_sender_domain", records={("sender.example", "AAAA"): FOUND})
+    assert await found.rcpt() == "OK"
+
+
+async def test_a_name_that_dns_cannot_carry_is_not_asked_for(tmp_path: Path) -> None:
+    asked = policy(tmp_path, "reject_unknown_sender_domain")
+    for domain in ("a..b", "-x.example", "x" * 70 + ".example", "1.2.3.4"):
+        assert "Domain not found" in await asked.rcpt(sender=Address("a", domain))
+    assert asked.names.asked == []

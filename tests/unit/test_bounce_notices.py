@@ -222,6 +222,12 @@ async def test_a_large_message_is_not_read_through_for_its_header() -> None:
     assert content.read <= 2000
 
 
+async def test_the_end_of_a_header_is_found_across_pieces() -> None:
+    content = StoredContent(MESSAGE + b"x" * 1000, chunk=1)
+    await Notices().service.failed(entry(ret=Ret.HDRS), [bounced()], content)
+    assert content.read == MESSAGE.find(b"\r\n\r\n") + 4
+
+
 async def test_internationalized_mail_gets_the_global_types() -> None:
     notices = Notices()
     utf8 = entry(
