@@ -319,16 +319,21 @@ async def test_each_caller_gets_the_worker_he_asked_for(place: Path) -> None:
     actions.close()
 
 
-async def test_a_worker_keeps_nothing_of_the_daemons_open(place: Path) -> None:
+async def test_a_worker_keeps_nothing_of_the_daemons(place: Path) -> None:
+    """Neither open files nor groups."""
     secret = place / "secret"
     secret.write_text("x")
-    with secret.open() as file:
-        os.set_inheritable(file.fileno(), True)
-        helper = PrivilegedHelper.start(JobServer())
+    groups = os.getgroups()
+    with secret.open():
+        os.setgroups([*groups, 4242])
+        try:
+            helper = PrivilegedHelper.start(JobServer())
+        finally:
+            os.setgroups(groups)
         actions = HelperActions(helper)
-        ended = await actions.run(
-            AS_GAMES, command("/bin/sh", "-c", "ls -l /proc/self/fd /proc/$PPID/fd 2>&1"), CONTENT
-        )
+        ended = await actions.run(AS_GAMES, command("/bin/sh", "-c", "echo $PPID; id -G"), CONTENT)
+        worker, *worker_groups = ended.output.split()
+        files = {os.readlink(link) for link in Path(f"/proc/{worker}/fd").iterdir() if link.is_symlink()}
         actions.close()
-    assert "secret" not in ended.output
-    assert f"/proc/{helper.pid}" not in ended.output
+    assert str(secret) not in files
+    assert worker_groups == [str(GAMES.pw_gid)]

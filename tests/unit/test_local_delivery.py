@@ -257,6 +257,7 @@ async def test_a_message_that_was_here_before_bounces() -> None:
         "5.4.6",
         "mail forwarding loop for alice@example.com",
     )
+    assert (await system.deliver("ALICE", content=content)).status == "5.4.6"
     chunked = Chunked([b"Deliv", b"ered-To:\r\n alice@example.com\r\n", b"\r\n"])
     assert (await system.deliver("alice", content=chunked)).status == "5.4.6"
     in_body = Bytes(b"Subject: x\r\n\r\nDelivered-To: alice@example.com\r\n")

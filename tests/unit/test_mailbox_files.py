@@ -262,3 +262,16 @@ def test_fcntl_is_given_back(tmp_path: Path) -> None:
     append_mbox(job(path), [CONTENT])
     with path.open("r+") as file:
         fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def test_a_maildir_delivery_syncs_the_file_and_its_directory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced: list[bool] = []
+    real = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(stat.S_ISDIR(os.fstat(descriptor).st_mode))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    assert deliver_maildir(MaildirJob(str(tmp_path / "M"), b""), [CONTENT]) == Stored()
+    assert synced == [False, True]
