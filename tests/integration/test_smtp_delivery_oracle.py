@@ -17,7 +17,7 @@ from pymta.model.queue import QueuedRecipient
 from pymta.testing import Act, ScriptedPeer
 from pymta.testing.peer import Script
 from tests.support.peers import RealPostfix
-from tests.support.smtp_client import MESSAGE, request, smtp_agent
+from tests.support.smtp_client import MESSAGE, open_folder, request, smtp_agent
 
 
 @dataclass
@@ -158,10 +158,11 @@ def _commands(peer: ScriptedPeer) -> list[str]:
     return [re.sub(r"SIZE=\d+|PORT=\d+", lambda match: match[0][:5] + "N", command) for command in said]
 
 
-async def test_same_outcome_status_and_text_as_postfix(tmp_path: Path) -> None:
+async def test_same_outcome_status_and_text_as_postfix() -> None:
     async with AsyncExitStack() as stack:
         theirs = await _peers(stack)
-        log = await _run_postfix(tmp_path, theirs)
+        with open_folder() as folder:
+            log = await _run_postfix(folder, theirs)
         ours = await _peers(stack)
         results = await asyncio.gather(*(_run_ours(name, peer) for name, peer in ours.items()))
     differences: list[str] = []

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import contextlib
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 from pymta.delivery.smtp import SmtpAgent
@@ -94,6 +97,13 @@ def request(nexthop: str, *to: str, **changes: Any) -> DeliveryRequest:
         "arrival_time": 0.0,
     }
     return DeliveryRequest(**{**values, **changes})
+
+
+@contextlib.contextmanager
+def open_folder() -> Iterator[Path]:
+    """A folder that Postfix's user can reach: pytest closes its own to everybody else whenever a run begins."""
+    with tempfile.TemporaryDirectory() as folder:
+        yield Path(folder)
 
 
 class BytesContent:
