@@ -83,7 +83,9 @@ class Writer:
 
     def _thread(self) -> list[str]:
         message_id = self._entry.message_id
-        if not (self._settings.enable_threaded_bounces and _MESSAGE_ID.fullmatch(message_id)):
+        if not self._settings.enable_threaded_bounces:
+            return []
+        if not (_MESSAGE_ID.fullmatch(message_id) and message_id.isprintable()):
             return []
         return [f"References: {message_id}", f"In-Reply-To: {message_id}"]
 

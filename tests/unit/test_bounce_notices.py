@@ -258,8 +258,9 @@ async def test_threads() -> None:
     await notices.service.failed(entry(), [bounced()], StoredContent())
     assert notices.sent[0].message["In-Reply-To"] == "<orig@sender.example>"
     assert notices.sent[0].message["References"] == "<orig@sender.example>"
-    await notices.service.failed(entry(message_id="<a b>\r\nX: y"), [bounced()], StoredContent())
-    assert notices.sent[1].message["References"] is None
+    for malformed in ("<a b>\r\nX: y", "<a\x00b>", "<a\ud800b>", "a@b", ""):
+        await notices.service.failed(entry(message_id=malformed), [bounced()], StoredContent())
+        assert notices.sent[-1].message["References"] is None
 
 
 async def test_a_refused_notice_is_a_spool_error() -> None:
