@@ -307,3 +307,39 @@ async def test_listing_a_long_queue_does_not_stop_intake_and_needs_little_memory
         if seen % 1000 == 0:
             await disk.put()
     assert seen >= 3000
+
+
+async def test_every_commit_is_synced_and_leaves_a_write_ahead_log(disk: Disk) -> None:
+    database = disk.spool._opened().writer._database
+    assert database.execute("PRAGMA synchronous").fetchone() == (2,)
+    assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+
+
+async def test_file_and_directory_are_synced_before_the_row(disk: Disk, monkeypatch: pytest.MonkeyPatch) -> None:
+    await disk.put(LARGE)
+    happened: list[str] = []
+    fsync = os.fsync
+
+    def recorded(descriptor: int) -> None:
+        happened.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        fsync(descriptor)
+
+    monkeypatch.setattr(content.os, "fsync", recorded)  # type: ignore[attr-defined]
+    monkeypatch.setattr(disk.spool._opened().writer, "_faults", happened.append)
+    await disk.put(LARGE)
+    assert [each for each in happened if each in ("file", "directory", "committed")][-3:] == [
+        "file",
+        "directory",
+        "committed",
+    ]
+
+
+async def test_a_removed_message_leaves_no_row(disk: Disk) -> None:
+    entries = [await disk.put(), await disk.put(LARGE)]
+    for entry in entries:
+        await disk.spool.remove(entry.queue_id)
+    await disk.spool.close()
+    with sqlite3.connect(disk.directory / "queue.db") as database:
+        for table in ("messages", "recipients", "content"):
+            assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
+    await disk.spool.open()

@@ -821,3 +821,35 @@ async def test_entries_of_one_id_that_is_gone(bed: Bed) -> None:
     assert await ids(bed, QueueFilter(queue_ids=("NOSUCH",))) == []
     assert await bed.admin.delete(QueueFilter(queue_ids=("NOSUCH",))) == 0
     await bed.spool.update(EntryUpdate("NOSUCH"))
+
+
+async def test_a_message_that_ends_while_the_queue_is_read_is_not_delivered_again(bed: Bed) -> None:
+    bed.agent.gate = asyncio.Event()
+    entry = await bed.send()
+    await bed.until(lambda: bed.agent.busy)
+    due, read = bed.spool.due, asyncio.Event()
+    found: list[QueueEntry] = []
+
+    async def slow_due(*args: object) -> list[QueueEntry]:
+        found.extend(await due(*args))  # type: ignore[arg-type]
+        read.set()
+        await bed.until(lambda: bed.lines("removed"))
+        return list(found)
+
+    bed.spool.due = slow_due  # type: ignore[method-assign]
+    bed.queue.feed.waits("SOMETHING", 0.0)
+    await read.wait()
+    assert found == [entry]
+    bed.agent.gate.set()
+    await bed.quiet()
+    await asyncio.sleep(0.02)
+    assert len(bed.agent.requests) == 1
+
+
+async def test_the_first_attempt_does_not_read_the_spool(bed: Bed) -> None:
+    def unread(entry: QueueEntry) -> Content:
+        raise AssertionError("content was read back")
+
+    bed.spool.content = unread  # type: ignore[method-assign]
+    await bed.send(content=b"at hand\r\n")
+    await bed.until(lambda: bed.agent.contents == [b"at hand\r\n"])
