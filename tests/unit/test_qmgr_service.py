@@ -844,6 +844,7 @@ async def test_a_message_that_ends_while_the_queue_is_read_is_not_delivered_agai
     await bed.quiet()
     await asyncio.sleep(0.02)
     assert len(bed.agent.requests) == 1
+    assert len(bed.lines("queue active")) == 1 and not bed.lines("cannot read the queue")
 
 
 async def test_the_first_attempt_does_not_read_the_spool(bed: Bed) -> None:
