@@ -41,6 +41,7 @@ _BY_NAME = frozenset(
         "cleanup_service_name",
         "compatibility_level",
         "config_directory",
+        "content_filter",
         "data_directory",
         "default_database_type",
         "enable_long_queue_ids",

@@ -13,6 +13,7 @@ from pymta.app.own import own_addresses
 from pymta.app.plan import Plan, make_plan
 from pymta.bounce import BounceService, BounceSettings
 from pymta.cleanup import Cleanup, CleanupSettings
+from pymta.cleanup.clients import LocalClients
 from pymta.config import Config, Service, build
 from pymta.control.service import ControlSettings
 from pymta.delivery.mailbox_jobs import UserActions
@@ -65,7 +66,12 @@ class Wiring:
             build(BounceSettings, config), self.cleanup, lasting.clock, self.log("bounce"), parameter=config.text
         )
         self.pickup = Pickup(
-            build(PickupSettings, config), self.cleanup, self.rewriter, self.tables, lasting.clock, self.log("pickup")
+            build(PickupSettings, config),
+            self._local_door(),
+            self.rewriter,
+            self.tables,
+            lasting.clock,
+            self.log("pickup"),
         )
         self.control_settings = build(ControlSettings, config)
         self._delivery_logs: dict[str, ServiceLog] = {}
@@ -104,6 +110,11 @@ class Wiring:
             own_addresses=self._own,
         )
 
+    def _local_door(self) -> Cleanup:
+        """Intake for mail from this host's programs."""
+        door = self.cleanup.with_overrides(self.config.items("receive_override_options"))
+        return door.with_content_filter(self.config.text("content_filter"))
+
     def _agents(self) -> dict[str, DeliveryAgent]:
         agents: dict[str, DeliveryAgent] = {}
         parts = AgentParts(
@@ -141,6 +152,9 @@ class Wiring:
             extra=self._lasting.restrictions,
         )
         intake = self._intake_of(service, config).with_overrides(config.items("receive_override_options"))
+        intake = intake.with_content_filter(config.text("content_filter"))
+        clients = LocalClients(build(CleanupSettings, config), self.tables, self._own)
+        intake = intake.with_local_clients(clients)
         return SmtpServer(
             settings,
             policy=policy,
