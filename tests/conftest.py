@@ -1,11 +1,28 @@
 """Fixtures that several tiers share."""
 
+import shutil
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support.system import PymtaSystem
+
+_FOLDER = pytest.StashKey[str]()
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A folder of this run's own: pytest's common one is closed to mail_owner by every other run that starts."""
+    if config.option.basetemp is None and not hasattr(config, "workerinput"):
+        config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="pymta-tests-")
+
+
+def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
+    """After a failure the folder stays, to be looked at."""
+    folder = session.config.stash.get(_FOLDER, "")
+    if folder and exitstatus == pytest.ExitCode.OK:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture
