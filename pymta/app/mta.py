@@ -30,7 +30,7 @@ from pymta.model.reply import Reply
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.pickup.service import DropCollector
 from pymta.pickup.submission import Submission
-from pymta.ports import DeliveryAgent, Restriction
+from pymta.ports import Clock, DeliveryAgent, Restriction
 from pymta.qmgr import QueueAdmin, QueueManager
 from pymta.runtime.clock import SystemClock
 from pymta.runtime.control import ControlServer
@@ -40,6 +40,7 @@ from pymta.runtime.privileges import make_directory
 from pymta.runtime.sockets import listen
 from pymta.smtpd import SmtpServer
 from pymta.spool import SqliteSpool
+from pymta.spool.faults import NO_FAULTS, Faults
 
 _DRAIN_SECONDS = 10.0
 
@@ -49,8 +50,8 @@ class MTA:
 
     `agents` are delivery agents of the app's own, by transport name; `restrictions` rules of its own, by the name
     under which restriction lists use them. Without `log`, lines go to Python's logger `pymta`. `sockets` are
-    listening sockets by service key, as `pymta run` binds them before it gives up root. Raises ConfigError for
-    settings that cannot be used, before anything is opened.
+    listening sockets by service key, as `pymta run` binds them before it gives up root. `clock` and `faults` are for
+    tests of what time and crashes do. Raises ConfigError for settings that cannot be used, before anything is opened.
     """
 
     def __init__(
@@ -63,13 +64,15 @@ class MTA:
         sockets: Mapping[str, Sequence[socket.socket]] | None = None,
         actions: UserActions | None = None,
         on_stop: Callable[[], None] | None = None,
+        clock: Clock | None = None,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         config = settings.config() if isinstance(settings, Settings) else settings
         self.places = SpoolPlaces.below(config.text("queue_directory"))
         self._log = log or MailLog(PythonLogSink())
         self._sockets = dict(sockets) if sockets is not None else None
         self._on_stop = on_stop or (lambda: None)
-        self._clock = SystemClock()
+        self._clock = clock or SystemClock()
         self._resolver = DnsResolver(self._clock)
         self._switch = Switch()
         tag = config.text("syslog_name")
@@ -78,6 +81,7 @@ class MTA:
             self._log.service(f"{tag}/qmgr"),
             self._clock,
             long_ids=bool(config.value("enable_long_queue_ids")),
+            faults=faults,
         )
         self._qmgr = QueueManager(
             self._switch.queue_settings(config),
@@ -89,6 +93,7 @@ class MTA:
             self._clock,
             self._log.service(f"{tag}/qmgr"),
             delivery_log=self._switch.delivery_log,
+            faults=faults,
         )
         self._admin = QueueAdmin(
             self._qmgr, self._spool, self._clock, self._log.service(f"{tag}/postsuper"), Resubmitter(self._switch)

@@ -22,6 +22,7 @@ from pymta.runtime.loop import run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
 from pymta.runtime.sockets import inherited_sockets, listen, notify_systemd
+from pymta.spool.faults import from_environment
 
 Ready = Callable[[], None]
 _READY = b"ready"
@@ -109,6 +110,7 @@ async def _serve(prepared: Prepared, ready: Ready) -> int:
         sockets=prepared.sockets,
         actions=prepared.actions,
         on_stop=stop.set,
+        faults=from_environment(os.environ),
     )
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
