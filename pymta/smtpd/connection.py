@@ -145,10 +145,10 @@ class Connection(aiosmtpd.smtp.SMTP):
             while self._session and not self._is_closing:
                 question = self._question or self._pump(self._session)
                 self._question = None
-                if question is None:
-                    await self._wait()
-                else:
+                if question:
                     await self._consult(question, self._session)
+                elif not self._is_closing:
+                    await self._wait()
         except Exception as error:
             self._desk.log.error(f"session with {self._peer_label()}: {type(error).__name__}: {error}")
             self._say_sorry()

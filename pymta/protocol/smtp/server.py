@@ -163,8 +163,7 @@ class ServerSession:
             self.give_up(reply)
 
     def give_up_on_client(self) -> None:
-        """The client is gone or does not read: no reply would reach it."""
-        self._output.clear()
+        """The client is gone, or at least sends no more; what it is owed goes out if it still reads."""
         if not self._closed:
             self._note_end("lost connection")
             self.close()
