@@ -194,6 +194,10 @@ class ContentWriter(Protocol):
 
     def write(self, data: bytes) -> None: ...
 
+    def prepend(self, data: bytes) -> None:
+        """Put `data`, whole header fields, before all that was written; what is prepended last stands first."""
+        ...
+
     def content(self) -> Content:
         """What was written, to be read from memory or the file; valid once `Spool.add` has returned."""
         ...

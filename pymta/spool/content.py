@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -96,7 +97,7 @@ class SpooledContent:
     """`ports.ContentWriter`: in memory up to 64 KiB, beyond that in a file that grows as data comes.
 
     `failure` keeps the first error of the file system until `Spool.add` reports it; what is written after it is
-    counted and dropped.
+    counted and dropped. What is prepended to a file waits for `sync`, which copies the file once, within the kernel.
     """
 
     __slots__ = (
@@ -105,6 +106,7 @@ class SpooledContent:
         "_descriptor",
         "_directory",
         "_faults",
+        "_head",
         "_live",
         "_queue_id",
         "failure",
@@ -119,6 +121,7 @@ class SpooledContent:
         self._faults = faults
         self._buffer: list[bytes] = []
         self._buffered = 0
+        self._head = b""
         self._descriptor: int | None = None
         self.failure: OSError | None = None
         self.size = 0
@@ -138,6 +141,16 @@ class SpooledContent:
         if self._buffered >= (_FILE_BUFFER if self._descriptor is not None else IN_DATABASE_BELOW):
             self._flush()
 
+    def prepend(self, data: bytes) -> None:
+        self.size += len(data)
+        if self._descriptor is not None or self.failure is not None:
+            self._head = data + self._head
+            return
+        self._buffer.insert(0, data)
+        self._buffered += len(data)
+        if self._buffered >= IN_DATABASE_BELOW:
+            self._flush()
+
     def _flush(self) -> None:
         data = self.take()
         if self.failure is not None:
@@ -150,7 +163,7 @@ class SpooledContent:
             self.failure = error
 
     def _create(self) -> int:
-        flags = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+        flags = os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
         path = self._path
         self._live.add(self._queue_id)
         try:
@@ -184,6 +197,8 @@ class SpooledContent:
             raise self.failure
         assert self._descriptor is not None
         try:
+            if self._head:
+                self._put_head_before(self._descriptor)
             os.fsync(self._descriptor)
             sync_directory(self._path.parent)
         except OSError as error:
@@ -193,6 +208,17 @@ class SpooledContent:
             os.close(self._descriptor)
             self._descriptor = None
         self._faults("content synced")
+
+    def _put_head_before(self, rest: int) -> None:
+        """Start the file anew under its name, the head first; the old one is gone when its descriptor is."""
+        self._path.unlink()
+        self._descriptor = self._create()
+        try:
+            _write_all(self._descriptor, self._head)
+            _copy(rest, self._descriptor, self.size - len(self._head))
+        finally:
+            os.close(rest)
+        self._head = b""
 
     async def discard(self) -> None:
         self.abandon()
@@ -218,6 +244,15 @@ def _write_all(descriptor: int, data: bytes) -> None:
     written = os.write(descriptor, data)
     while written < len(data):
         written += os.write(descriptor, memoryview(data)[written:])
+
+
+def _copy(source: int, target: int, size: int) -> None:
+    done = 0
+    while done < size:
+        copied = os.sendfile(target, source, done, size - done)
+        if not copied:
+            raise OSError(errno.EIO, f"content ends {size - done} bytes early")
+        done += copied
 
 
 def sync_directory(path: Path) -> None:

@@ -29,6 +29,10 @@ class FakeContent:
         self._chunks.append(data)
         self._size += len(data)
 
+    def prepend(self, data: bytes) -> None:
+        self._chunks.insert(0, data)
+        self._size += len(data)
+
     async def discard(self) -> None:
         self.discarded = True
 

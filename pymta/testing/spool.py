@@ -38,6 +38,9 @@ class MemoryContentWriter:
     def write(self, data: bytes) -> None:
         self._data += data
 
+    def prepend(self, data: bytes) -> None:
+        self._data[:0] = data
+
     def content(self) -> Content:
         return MemoryContent(bytes(self._data))
 

@@ -301,3 +301,28 @@ async def test_a_spool_that_is_not_open_says_so(make: Callable[[Path], Spool], t
     with pytest.raises(SpoolError, match="open already"):
         await spool.open()
     await spool.close()
+
+
+@pytest.mark.parametrize("size", [0, 10, 65_500, 65_536, 200_000, 1_000_000])
+async def test_what_is_prepended_last_stands_first_whatever_the_size(spool: Spool, size: int) -> None:
+    queue_id = spool.new_queue_id()
+    writer = spool.new_content(queue_id)
+    body = (LARGE * 4)[:size]
+    for start in range(0, size, 50_000):
+        writer.write(body[start : start + 50_000])
+    writer.prepend(b"Second: 2\r\n" * 5)
+    writer.prepend(b"First: 1\r\n")
+    expected = b"First: 1\r\n" + b"Second: 2\r\n" * 5 + body
+    assert writer.size == len(expected)
+    entry = QueueEntry(queue_id, QueueName.INCOMING, NULL_SENDER, (recipient(0),), 1.0, 1.0, writer.size)
+    await spool.add(entry, writer)
+    assert await read(writer.content()) == expected
+    assert await read(spool.content(entry)) == expected
+
+
+async def test_content_with_a_head_can_be_discarded(spool: Spool) -> None:
+    writer = spool.new_content(spool.new_queue_id())
+    writer.write(LARGE)
+    writer.prepend(b"First: 1\r\n")
+    await writer.discard()
+    assert await listed(spool) == []
