@@ -27,7 +27,7 @@ class SmtpServer:
 
     `serve` listens on sockets that are bound; `stop_listening` lets sessions go on; `close` ends them: those
     between messages at once with 421, the others after `drain_seconds`. A commit under way is always waited for.
-    Raises TableError or ValueError at construction for settings that cannot be used.
+    Raises ConfigError at construction for settings that cannot be used.
     """
 
     def __init__(

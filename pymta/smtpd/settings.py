@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pymta.errors import ConfigError
 from pymta.protocol.smtp.grammar import PathRules
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
 
@@ -52,9 +53,8 @@ class SmtpdSettings:
 
 
 def session_options(settings: SmtpdSettings, *, bare_newline_excluded: bool = False) -> ServerOptions:
-    """The part of the settings that a session acts on. Raises ValueError for an unknown `smtpd_forbid_bare_newline`."""
-    wanted = settings.smtpd_forbid_bare_newline.lower()
-    bare_newline = BareNewline("normalize" if wanted == "yes" else wanted)
+    """The part of the settings that a session acts on. Raises ConfigError for a bad `smtpd_forbid_bare_newline`."""
+    bare_newline = _bare_newline(settings.smtpd_forbid_bare_newline)
     return ServerOptions(
         myhostname=settings.myhostname,
         banner=settings.smtpd_banner,
@@ -78,3 +78,12 @@ def session_options(settings: SmtpdSettings, *, bare_newline_excluded: bool = Fa
         classified_verbs=bool(settings.smtpd_noop_commands.strip()),
         paths=PathRules(settings.strict_rfc821_envelopes, settings.allow_min_user, settings.smtputf8_enable),
     )
+
+
+def _bare_newline(text: str) -> BareNewline:
+    wanted = text.strip().lower()
+    try:
+        return BareNewline("normalize" if wanted == "yes" else wanted)
+    except ValueError:
+        expected = "expected no, yes, normalize, reject or note"
+        raise ConfigError(f"{text!r}: {expected}", name="smtpd_forbid_bare_newline") from None
