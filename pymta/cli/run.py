@@ -64,9 +64,10 @@ def _prepare(directory: Path) -> Prepared:
     if report_problems(config, sys.stderr):
         raise ConfigError("the configuration has errors; nothing was started")
     _warn_of_services(config)
-    account = owner(config.text("mail_owner")) if os.geteuid() == 0 else None
+    account = _account(config)
     places = SpoolPlaces.below(config.text("queue_directory"))
     make_places(places, account)
+    _make_mail_directory(config)
     log = _open_log(config, account)
     sockets = _bind(listen_plan(config))
     actions = open_actions(config)
@@ -75,12 +76,30 @@ def _prepare(directory: Path) -> Prepared:
     return Prepared(config, log, sockets, actions)
 
 
+def _account(config: Config) -> pwd.struct_passwd | None:
+    """Whom to become once the ports are bound; None where we stay who we are."""
+    if os.geteuid() != 0:
+        return None
+    name = config.text("mail_owner")
+    if name == "root":
+        sys.stderr.write("pymta: warning: mail_owner = root: root is kept, which is for trying out only\n")
+        return None
+    return owner(name)
+
+
 def make_places(places: SpoolPlaces, account: pwd.struct_passwd | None) -> None:
     """The spool's directories with their modes; raises ConfigError."""
     make_directory(places.root, 0o755, account)
     make_directory(places.queue, 0o700, account)
     make_directory(places.public, 0o755, account)
     make_directory(places.maildrop, DIRECTORY_MODE, account)
+
+
+def _make_mail_directory(config: Config) -> None:
+    """mail_spool_directory, where it lies in our own queue directory: every user may have a mailbox there."""
+    path = Path(config.text("mail_spool_directory"))
+    if Path(config.text("queue_directory")) in path.parents and not path.exists():
+        make_directory(path, 0o1777, None)
 
 
 def _open_log(config: Config, account: pwd.struct_passwd | None) -> MailLog:
