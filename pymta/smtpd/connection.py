@@ -13,11 +13,8 @@ from pymta.model.reply import Reply
 from pymta.ports import Draft
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_events import (
-    NEED_DATA,
-    PAUSED,
     Abort,
     Classify,
-    Close,
     Commit,
     Complete,
     Content,
@@ -26,6 +23,7 @@ from pymta.protocol.smtp.server_events import (
     Event,
     Note,
     OpenDraft,
+    ServerSignal,
 )
 from pymta.smtpd.desk import Desk
 
@@ -186,7 +184,10 @@ class Connection(aiosmtpd.smtp.SMTP):
         """Handle events up to the first that has to be waited for; replies of a burst go out in one write."""
         while self._is_writable:
             event = session.next_event()
-            if event is NEED_DATA or event is PAUSED:
+            kind = type(event)
+            if kind in _ANSWERS:
+                return cast(Event, event)
+            if kind is ServerSignal:
                 self._flush(session)
                 self._resume_reading()
                 return None
@@ -195,12 +196,10 @@ class Connection(aiosmtpd.smtp.SMTP):
                     self._draft.write(event.data)
             elif isinstance(event, Note):
                 (self._desk.log.warning if event.is_warning else self._desk.log.info)(event.line)
-            elif isinstance(event, Close):
+            else:
                 self._flush(session)
                 self._finish()
                 return None
-            else:
-                return cast(Event, event)
         return None
 
     async def _wait(self) -> None:

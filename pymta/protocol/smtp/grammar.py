@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from pymta.model.address import NULL_SENDER, Address
@@ -151,6 +152,7 @@ def _acceptable(address: Address, rules: PathRules) -> bool:
     return not address.domain or valid_domain(address.domain)
 
 
+@lru_cache(maxsize=4096)
 def valid_domain(domain: str) -> bool:
     """Whether `domain` is a host name or an address literal; one dot at its end is forgiven."""
     if domain.startswith("["):

@@ -36,13 +36,17 @@ from pymta.protocol.smtp.server_events import (
 from pymta.protocol.smtp.server_log import Tally, escaped, reject_line
 from pymta.protocol.smtp.server_message import AFTER_MESSAGE, MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
+from pymta.protocol.smtp.server_replies import (
+    BAD_SYNTAX,
+    BAD_UTF8,
+    GOODBYE,
+    NOT_RECOGNIZED,
+    REWRITE_FAILED,
+    UNSYNCHRONIZED,
+    encoded,
+    softened,
+)
 
-_GOODBYE = Reply.of(221, "Error: I can break rules, too. Goodbye.", "2.7.0")
-_NOT_RECOGNIZED = Reply.of(500, "Error: command not recognized", "5.5.2")
-_BAD_SYNTAX = Reply.of(500, "Error: bad syntax", "5.5.2")
-_BAD_UTF8 = Reply.of(500, "Error: bad UTF-8 syntax", "5.5.2")
-_UNSYNCHRONIZED = Reply.of(554, "Error: SMTP protocol synchronization", "5.5.0")
-_REWRITE_FAILED = Reply.of(451, "Temporary lookup failure", "4.3.0")
 _HEADER = re.compile(r"[!-9;-~]*:")
 
 Footer = Callable[[Reply, "ServerSession"], Reply]
@@ -191,10 +195,10 @@ class ServerSession:
     def reply(self, reply: Reply) -> None:
         if reply.code >= 400:
             if self.options.soft_bounce and reply.is_permanent:
-                reply = _softened(reply)
+                reply = softened(reply)
             if self._footer:
                 reply = self._footer(reply, self)
-        output = reply.encode()
+        output = encoded(reply)
         if self.error_count >= self.options.soft_error_limit and self.options.error_sleep_time > 0:
             self.ask(Delay(self.options.error_sleep_time), lambda: self._output.append(output))
         else:
@@ -317,11 +321,11 @@ class ServerSession:
         try:
             text = line.partition(b"\0")[0].decode()
         except UnicodeDecodeError:
-            self.fail(_BAD_UTF8)
+            self.fail(BAD_UTF8)
             return
         words = text.split(None, 1)
         if not words:
-            self.fail(_BAD_SYNTAX)
+            self.fail(BAD_SYNTAX)
             return
         argument = words[1] if len(words) > 1 else ""
         command = self._table.get(words[0].upper())
@@ -355,11 +359,11 @@ class ServerSession:
         if kind is CommandKind.FORBIDDEN or _HEADER.match(verb):
             text = escaped(f"{verb} {argument}".rstrip())[:100]
             self.emit(Note(f"non-SMTP command from {self.label}: {text}", is_warning=True))
-            self.give_up(_GOODBYE)
+            self.give_up(GOODBYE)
         elif self._denied:
             self.fail(self._denial())
         else:
-            self.fail(_NOT_RECOGNIZED)
+            self.fail(NOT_RECOGNIZED)
 
     def _denial(self) -> Reply:
         return Reply.of(503, f"Error: access denied for {self.label}", "5.7.0")
@@ -399,12 +403,12 @@ class ServerSession:
             self.emit(Note(f"improper command pipelining after {command.verb} from {self.label}: {waiting}"))
         if not self.options.forbid_unauth_pipelining or command.works_when_denied:
             return False
-        self.give_up(_UNSYNCHRONIZED)
+        self.give_up(UNSYNCHRONIZED)
         return True
 
     def _completed(self, command: Command, given: Given, address: Address | None) -> None:
         if address is None:
-            self.fail(_REWRITE_FAILED)
+            self.fail(REWRITE_FAILED)
             return
         given.address = address
         self._consult(command, given, address)
@@ -439,9 +443,3 @@ class ServerSession:
         size = f" ({self.message.size} bytes)" if self.message.is_reading and self.message.content else ""
         prefix = f"{self.transaction.queue_id}: " if self.transaction.queue_id else ""
         self.emit(Note(f"{prefix}{reason} after {self.where}{size} from {self.label}"))
-
-
-def _softened(reply: Reply) -> Reply:
-    """`soft_bounce`: the same, but to be tried again."""
-    status = f"4{reply.status[1:]}" if reply.status else None
-    return Reply(reply.code - 100, status, reply.lines)
