@@ -15,7 +15,7 @@ from pymta.config.registry import parameters
 from pymta.config.show import format_assignment, format_command, format_service
 from pymta.errors import ConfigError
 
-_SHOWN_KINDS = ("builtin", "readonly")
+_SHOWN_KINDS = ("builtin", "own", "readonly")
 
 
 class Files:

@@ -22,10 +22,10 @@ class Parameter:
     """One line of the registry.
 
     `type` is `str`, `raw` (text whose `$` stay), `int`, `bool` or `time`. Limits of zero are none; for text they
-    are lengths. `kind` tells `builtin` parameters from those of a transport (`service`, with `template` for
-    all transports), old names that newer defaults still look at (`legacy`), names that nothing reads any more
-    (`obsolete`), names of the next release (`future`) and those that cannot be set (`readonly`). `guard` says
-    when it is unsafe to skip the parameter; see `pymta.config.checks`.
+    are lengths. `kind` tells `builtin` parameters, which are Postfix's, from pymta's `own`, those of a transport
+    (`service`, with `template` for all transports), old names that newer defaults still look at (`legacy`), names
+    that nothing reads any more (`obsolete`), names of the next release (`future`) and those that cannot be set
+    (`readonly`). `guard` says when it is unsafe to skip the parameter; see `pymta.config.checks`.
     """
 
     name: str

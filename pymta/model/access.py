@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from pymta.model.address import Address
+from pymta.model.authentication import AuthenticationResults
 from pymta.model.envelope import Client, Recipient
 from pymta.model.reply import Reply
 
@@ -31,6 +32,7 @@ class AccessContext:
     client's SIZE= until end of data, then the content's. `unauthorized_pipelining` tells that the client sent
     commands ahead of a reply where the protocol forbids it. `command` is the verb as received (EHLO or HELO).
     `deferrals` are the `Verdict.deferral`s, None left out, of this session's CONNECT, its last HELO and last MAIL.
+    `authentication` is what was found out about the message at its end, None where nobody asked.
     """
 
     stage: Stage
@@ -46,6 +48,7 @@ class AccessContext:
     unauthorized_pipelining: bool = False
     etrn_domain: str = ""
     deferrals: tuple[Reply, ...] = ()
+    authentication: AuthenticationResults | None = None
 
 
 class EffectKind(Enum):
