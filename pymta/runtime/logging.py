@@ -1,7 +1,7 @@
 """The mail log: Postfix's line format to a file, standard output or syslog (postlogd(8)).
 
-Lines of one turn of the event loop are written together; nothing here waits for a slow reader. Where lines must
-be dropped, the next line that gets through says how many.
+Lines of a few milliseconds are written together; nothing here waits for a slow reader. Where lines must be dropped,
+the next line that gets through says how many.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Protocol
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _REOPEN_CHECK_SECONDS = 5.0
+_GATHER_SECONDS = 0.005
 _PIPE_BACKLOG = 1000
 
 
@@ -236,7 +237,7 @@ class SyslogSink:
 
 
 class MailLog:
-    """Collects the lines of all services and hands them to the sink once per turn of the loop.
+    """Collects the lines of all services and hands them to the sink every few milliseconds.
 
     Safe to use from any thread; outside a running loop each line is written at once.
     """
@@ -256,7 +257,7 @@ class MailLog:
         if len(self._pending) > 1:
             return
         try:
-            asyncio.get_running_loop().call_soon(self.flush)
+            asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
         except RuntimeError:
             self.flush()
 

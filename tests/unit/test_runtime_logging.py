@@ -57,13 +57,13 @@ def test_text_in_other_scripts_stays_readable() -> None:
     assert sink.batches[0][0].text == "from=<дом@пример.рф>"
 
 
-async def test_lines_of_one_turn_are_written_together() -> None:
+async def test_lines_of_one_moment_are_written_together() -> None:
     sink = ListSink()
     service = MailLog(sink).service("postfix/smtpd")
     service.info("one")
     service.info("two")
     assert sink.batches == []
-    await asyncio.sleep(0.01)
+    await asyncio.sleep(0.1)
     assert [[line.text for line in batch] for batch in sink.batches] == [["one", "two"]]
 
 
