@@ -87,20 +87,24 @@ class DataDecoder:
         """Decoded content, and what follows the end of data once that is seen (None before)."""
         block = self._carry + data
         is_clean = _has_only_crlf(block)
-        start, stop = self._find_standard_end(block) if is_clean or self._standard_end else self._find_any_end(block)
+        dot = block.find(b"\r\n.")
+        start, stop = (
+            self._find_standard_end(block, dot) if is_clean or self._standard_end else self._find_any_end(block)
+        )
         if start >= 0:
             self._note_dot_line(block, start, stop)
-            body = block[:start]
-            return self._decode(body, is_clean or _has_only_crlf(body)), block[stop:]
-        undecided = _UNDECIDED.search(block, max(0, len(block) - 4))
-        cut = undecided.start() if undecided else len(block)
-        self._carry = block[cut:]
-        body = block[:cut]
-        return self._decode(body, is_clean or _has_only_crlf(body)), None
+            body, rest = block[:start], block[stop:]
+        else:
+            undecided = _UNDECIDED.search(block, max(0, len(block) - 4))
+            cut = undecided.start() if undecided else len(block)
+            body, rest, self._carry = block[:cut], None, block[cut:]
+        if is_clean or _has_only_crlf(body):
+            return self._decode(body, 0 <= dot < len(body) - 2), rest
+        self.got_bare_newline = True
+        return self._decode(body.replace(_CRLF, b"\n").replace(b"\n", _CRLF), True), rest
 
-    def _find_standard_end(self, block: bytes) -> tuple[int, int]:
+    def _find_standard_end(self, block: bytes, dot: int) -> tuple[int, int]:
         """Where content stops (behind the last line's end) and where the next command begins; -1 without an end."""
-        dot = block.find(b"\r\n.")
         found = block.find(_STANDARD_END, dot) if dot >= 0 else -1
         return (found + 2, found + 5) if found >= 0 else (-1, -1)
 
@@ -115,12 +119,9 @@ class DataDecoder:
         if block[stop - 2 : stop] != _CRLF or block[start - 2 : start] != _CRLF:
             self.got_bare_newline = True
 
-    def _decode(self, body: bytes, is_clean: bool) -> bytes:
-        if (b"\r\n." if is_clean else b"\n.") in body:
-            body = body.replace(b"\n.", b"\n")
-        if not is_clean:
-            self.got_bare_newline = True
-            body = body.replace(_CRLF, b"\n").replace(b"\n", _CRLF)
+    def _decode(self, body: bytes, has_dots: bool) -> bytes:
+        if has_dots:
+            body = body.replace(b"\r\n.", _CRLF)
         if self._at_start and body:
             # The line end before the first line, which makes a dot there look like every other.
             self._at_start = False
