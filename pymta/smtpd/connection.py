@@ -65,6 +65,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._has_eof = False
         self._is_lost = False
         self._is_closing = False
+        self._is_committing = False
         self._deadline = 0.0
         self._timer: asyncio.TimerHandle | None = None
         self._settings = host.desk.settings
@@ -129,7 +130,10 @@ class Connection(aiosmtpd.smtp.SMTP):
             self._proceed()
 
     def cut(self) -> None:
+        """End it now; only a commit under way is let finish."""
         self.wire.abort()
+        if not self._is_committing:
+            self._worker.cancel()
 
     async def finished(self) -> None:
         await asyncio.wait([self._worker])
@@ -233,7 +237,10 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._flush(session)
         draft, self._draft = self._draft, None
         assert draft is not None, "a session commits only what it opened"
-        session.message_result(await self._desk.commit(draft, event))
+        self._is_committing = True
+        reply = await self._desk.commit(draft, event)
+        self._is_committing = False
+        session.message_result(reply)
         self._extend_deadline(0)
 
     async def _abort(self, event: Abort, session: ServerSession) -> None:

@@ -468,6 +468,20 @@ async def test_closing_waits_for_a_commit_and_says_goodbye_to_the_idle() -> None
         assert [draft.queue_id for draft in intake.committed] == ["Q1"]
 
 
+async def test_closing_does_not_wait_for_a_decision_that_never_comes() -> None:
+    async def never() -> Verdict:
+        await asyncio.Event().wait()
+        return PERMIT
+
+    async with running(Rules(verdict=lambda context: never())) as server:
+        talk = await server.talk()
+        await asyncio.sleep(0.05)
+        async with asyncio.timeout(3):
+            await server.server.close(0.1)
+        assert server.server.connection_count == 0
+        talk.close()
+
+
 async def test_stop_listening_lets_sessions_go_on() -> None:
     async with running() as server:
         talk = await server.talk()
