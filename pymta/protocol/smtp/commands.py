@@ -303,7 +303,7 @@ COMMANDS = (
     Command("NOOP", _no_check, _noop, is_junk=True, ends_group=True),
     Command("VRFY", _check_vrfy, _vrfy, Stage.VRFY, is_junk=True, ends_group=True),
     Command("HELP", _no_check, _help, is_junk=True, ends_group=True),
-    Command("QUIT", _no_check, _quit, ends_group=True, works_when_denied=True),
+    Command("QUIT", _no_check, _quit, works_when_denied=True),
 )
 """In the order in which the `disconnect` line counts them."""
 

@@ -401,7 +401,7 @@ class ServerSession:
             self.unauthorized_pipelining = True
             waiting = escaped(self.lines.peek(100).decode("latin-1"))
             self.emit(Note(f"improper command pipelining after {command.verb} from {self.label}: {waiting}"))
-        if not self.options.forbid_unauth_pipelining or command.works_when_denied:
+        if not self.options.forbid_unauth_pipelining:
             return False
         self.give_up(UNSYNCHRONIZED)
         return True
