@@ -200,7 +200,7 @@ class SpooledContent:
             if self._head:
                 self._put_head_before(self._descriptor)
             os.fsync(self._descriptor)
-            sync_directory(self._path.parent)
+            self._sync_name()
         except OSError as error:
             self.failure = error
             raise
@@ -208,6 +208,9 @@ class SpooledContent:
             os.close(self._descriptor)
             self._descriptor = None
         self._faults("content synced")
+
+    def _sync_name(self) -> None:
+        sync_directory(self._path.parent)
 
     def _put_head_before(self, rest: int) -> None:
         """Start the file anew under its name, the head first; the old one is gone when its descriptor is."""

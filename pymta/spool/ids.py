@@ -18,18 +18,30 @@ class QueueIds:
 
     Short ids are 13 upper-case hexadecimal digits of microseconds since the epoch. Long ids are base 52, without
     vowels: six digits of seconds, four of microseconds, a `z` and `instance` in base 51; so both sort by time.
-    `last` is the newest id's time in microseconds; whoever persists it hands it back as `floor`.
+    `last` is the newest id's time in microseconds; whoever persists it hands it back as `floor`. Where several
+    processes give ids for one spool, each has its own `slot` of `slots`: only every so many microseconds are its own.
     """
 
-    def __init__(self, now: Callable[[], float], *, long: bool = False, instance: int = 0, floor: int = 0) -> None:
+    def __init__(
+        self,
+        now: Callable[[], float],
+        *,
+        long: bool = False,
+        instance: int = 0,
+        floor: int = 0,
+        slot: int = 0,
+        slots: int = 1,
+    ) -> None:
         self._now = now
+        self._slot = slot
+        self._slots = slots
         self._suffix = "z" + _encode(instance, 51, 1) if long else ""
         self.last = floor
 
     def new(self) -> QueueId:
-        moment = int(self._now() * 1_000_000)
-        if moment <= self.last:
-            moment = self.last + 1
+        moment = max(int(self._now() * 1_000_000), self.last + 1)
+        # Up to the next microsecond that is ours.
+        moment += (self._slot - moment) % self._slots
         self.last = moment
         if not self._suffix:
             return f"{moment:013X}"

@@ -24,6 +24,7 @@ from pymta.spool.content import (
     sync_directory,
 )
 from pymta.spool.faults import NO_FAULTS, Faults
+from pymta.spool.handover import HandedContent
 from pymta.spool.ids import QueueIds
 from pymta.spool.lock import SpoolLock
 from pymta.spool.reading import DUE_QUEUES, Damage, read_due, read_message, read_page
@@ -61,7 +62,14 @@ class SqliteSpool:
     """
 
     def __init__(
-        self, directory: Path, log: Log, clock: Clock, *, long_ids: bool = False, faults: Faults = NO_FAULTS
+        self,
+        directory: Path,
+        log: Log,
+        clock: Clock,
+        *,
+        long_ids: bool = False,
+        id_slots: int = 1,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self._directory = directory
         self._database = directory / "queue.db"
@@ -69,6 +77,7 @@ class SqliteSpool:
         self._log = log
         self._clock = clock
         self._long_ids = long_ids
+        self._id_slots = id_slots
         self._faults = faults
         self._lock = SpoolLock(directory / "lock")
         self._live: set[QueueId] = set()
@@ -99,8 +108,9 @@ class SqliteSpool:
         try:
             writer = Writer(self._database, self._faults)
             floor = writer.last_id_time()
-            instance = self._database.stat().st_ino
-            ids = QueueIds(self._clock.now, long=self._long_ids, instance=instance, floor=floor)
+            ids = QueueIds(
+                self._clock.now, long=self._long_ids, instance=self.instance, floor=floor, slots=self._id_slots
+            )
             commits = GroupCommit(writer, loop, lambda: ids.last, self._forget_files)
             readers = Reader(self._database), Reader(self._database)
         except BaseException:
@@ -145,8 +155,27 @@ class SqliteSpool:
     def new_queue_id(self) -> QueueId:
         return self._opened().ids.new()
 
+    @property
+    def instance(self) -> int:
+        """What tells this spool's long ids from those of others (its inode)."""
+        return self._database.stat().st_ino
+
+    @property
+    def last_id_time(self) -> int:
+        """The time of the newest id that was given or noted, in microseconds."""
+        return self._opened().ids.last
+
+    def note_id_time(self, moment: int) -> None:
+        """Another process gave an id of this time."""
+        ids = self._opened().ids
+        ids.last = max(ids.last, moment)
+
     def new_content(self, queue_id: QueueId) -> ContentWriter:
         return SpooledContent(self._content, queue_id, self._live, self._faults)
+
+    def handed_content(self, queue_id: QueueId, writer: int, size: int) -> ContentWriter:
+        """Large content of which another process has written the file (`handover.DraftContent`)."""
+        return HandedContent(self._directory, self._content, writer, queue_id, size, self._live, self._faults)
 
     async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
         state = self._opened()
