@@ -81,6 +81,10 @@ class DnsResolver:
             return answer
         return await self._once(key, self._ask(name, rdtype))
 
+    def at_hand(self, name: str, rdtype: str) -> Answer | None:
+        """The answer to `query` where it needs no waiting, else None."""
+        return self._cache.get((name.removesuffix(".").lower(), rdtype), self._clock.monotonic())
+
     async def lookup_native(self, name: str) -> Answer:
         """Addresses of both families by the system's own rules (`/etc/hosts`, nsswitch.conf), in its order."""
         key = (name.lower(), "native")

@@ -10,7 +10,7 @@ class Result(Enum):
     """The result words of RFC 8601 2.7; SPF knows no POLICY, DKIM no SOFTFAIL."""
 
     NONE = "none"
-    PASS = "pass"
+    PASS = "pass"  # noqa: S105
     FAIL = "fail"
     SOFTFAIL = "softfail"
     POLICY = "policy"
