@@ -102,6 +102,15 @@ def test_refusals_are_told_logged_and_counted(stage: Stage, sent: bytes, disconn
         assert drive.send(b"NOOP\r\n") == b"250 2.0.0 Ok\r\n"
 
 
+def test_chunks_behind_one_that_was_refused_are_swallowed_until_the_last() -> None:
+    drive = _refusing(Stage.DATA, Reply.of(554, "No", "5.7.1"))
+    drive.send(b"EHLO x\r\n")
+    assert drive.send(BEGIN + b"BDAT 6\r\nQUIT\r\n").endswith(b"554 5.7.1 No\r\n")
+    assert drive.send(b"BDAT 6\r\nQUIT\r\n") == b"551 5.0.0 Discarded 6 bytes after earlier error\r\n"
+    assert drive.send(b"BDAT 6 LAST\r\nQUIT\r\n") == b"551 5.0.0 Discarded 6 bytes after earlier error\r\n"
+    assert drive.send(b"MAIL FROM:<a@b>\r\n") == b"250 2.1.0 Ok\r\n"
+
+
 def test_a_client_refused_at_connect_may_only_leave() -> None:
     drive = _refusing(Stage.CONNECT, Reply.of(554, "Go away", "5.7.1"))
     assert drive.greeting == b"554 5.7.1 Go away\r\n"
@@ -126,7 +135,7 @@ def test_the_size_limit_by_declaration_and_in_mid_stream() -> None:
     assert drive.send(b"y" * 10) == b"" and drive.aborted == 1
     assert drive.log[-1] == "Q1: queue file size limit exceeded"
     assert drive.send(b"\r\n.\r\n") == b"552 5.3.4 Error: message file too big\r\n"
-    assert not drive.delivered
+    assert not drive.delivered and drive.aborted == 1
     drive.send(BEGIN + b"DATA\r\n")
     assert drive.send(b"z" * 98 + b"\r\n.\r\n") == b"250 2.0.0 Ok: queued as Q2\r\n"
 
