@@ -47,3 +47,7 @@ class DeliveryError(PymtaError):
 
 class ProtocolUseError(PymtaError):
     """A caller drove a sans-IO engine against its contract. Always a bug of ours, never of a peer."""
+
+
+class AuthUnavailableError(PymtaError):
+    """Whether somebody is who he says cannot be known now: a password database does not answer. Temporary."""
