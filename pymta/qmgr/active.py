@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.envelope import Notify
-from pymta.model.queue import QueuedRecipient, QueueEntry, RecipientState, RecipientUpdate
+from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, RecipientState, RecipientUpdate
 from pymta.ports import Content
 
 
@@ -36,6 +36,7 @@ class ActiveMessage:
         "seen",
         "start",
         "successes",
+        "unread",
         "waiting",
     )
 
@@ -47,6 +48,7 @@ class ActiveMessage:
         self.start = start
         self.in_memory = in_memory
         self.flushed = flushed
+        self.unread = 0
         self.routed = 0
         self.waiting = 0
         self.in_core = 0
@@ -60,6 +62,10 @@ class ActiveMessage:
         self.successes: list[DeliveryResult] = []
         self.failures: list[DeliveryResult] = []
         self.deferred: list[DeliveryResult] = []
+
+    @property
+    def queue_id(self) -> QueueId:
+        return self.entry.queue_id
 
     @property
     def is_tried(self) -> bool:

@@ -90,6 +90,12 @@ class Window:
         limit = self._limits.limit
         return min(self._limits.initial, limit) if limit else self._limits.initial
 
+    def configure(self, limits: ConcurrencyLimits) -> None:
+        """Other rules from now on; what was learnt stays, within the new limit."""
+        self._limits = limits
+        if limits.limit:
+            self.size = min(self.size, limits.limit)
+
     @property
     def is_dead(self) -> bool:
         return self.size == 0

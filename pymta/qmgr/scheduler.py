@@ -1,7 +1,7 @@
-"""Which delivery goes next: round robin over transports, their destinations, and each destination's messages.
+"""Which delivery goes next: round robin over transports, then jobs in order of age, then the peers of a job.
 
-A message with few recipients so takes its turn beside a list of thousands, and a destination that is slow, full or
-dead holds up nothing but itself. Every operation takes the same time whatever waits. Time is an argument.
+A destination that is slow, full or dead holds up nothing but itself, and a small message steps in front of a list of
+thousands (`pymta.qmgr.jobs`). Every operation takes about the same time whatever waits. Time is an argument.
 """
 
 from __future__ import annotations
@@ -9,157 +9,49 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
-from pymta.model.queue import QueuedRecipient, QueueId
-from pymta.qmgr.feedback import ConcurrencyLimits, Window
+from pymta.model.queue import QueuedRecipient
+from pymta.qmgr.destinations import Destination, Problem, RecipientPool, Transport, TransportLimits
+from pymta.qmgr.jobs import Entry, Message, SlotRules
 
-
-@dataclass(frozen=True, slots=True)
-class TransportLimits:
-    """One transport's rules. A limit of 0 is none; delays are seconds between one delivery's end and the next.
-
-    `recipients` is how many share one delivery; `processes` how many deliveries the transport runs at once.
-    A delay allows one delivery at a time (postconf(5) default_destination_rate_delay).
-    """
-
-    concurrency: ConcurrencyLimits
-    recipients: int
-    processes: int = 0
-    destination_delay: float = 0.0
-    transport_delay: float = 0.0
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Why a destination is out of order, for the recipients that do not get their attempt."""
-
-    status: str
-    reason: str
-
-
-class Transport:
-    __slots__ = ("busy", "destinations", "is_queued", "limits", "name", "ready", "suspended_until")
-
-    def __init__(self, name: str, limits: TransportLimits) -> None:
-        self.name = name
-        self.limits = limits
-        self.busy = 0
-        self.suspended_until = 0.0
-        self.destinations: dict[str, Destination] = {}
-        self.ready: deque[Destination] = deque()
-        self.is_queued = False
-
-    def may_start(self, now: float) -> bool:
-        if not self.ready or now < self.suspended_until:
-            return False
-        limits = self.limits
-        if limits.transport_delay:
-            return self.busy == 0
-        return not limits.processes or self.busy < limits.processes
-
-
-class Destination:
-    """What waits for one next hop of one transport; forgotten when nothing waits, nothing runs and it is alive."""
-
-    __slots__ = (
-        "busy",
-        "dead_until",
-        "is_queued",
-        "jobs",
-        "name",
-        "nexthop",
-        "problem",
-        "suspended_until",
-        "transport",
-        "turns",
-        "window",
-    )
-
-    def __init__(self, name: str, nexthop: str, transport: Transport) -> None:
-        self.name = name
-        self.nexthop = nexthop
-        self.transport = transport
-        self.window = Window(transport.limits.concurrency)
-        self.busy = 0
-        self.suspended_until = 0.0
-        self.problem: Problem | None = None
-        self.dead_until = 0.0
-        self.jobs: dict[QueueId, deque[Entry]] = {}
-        self.turns: deque[QueueId] = deque()
-        self.is_queued = False
-
-    def may_start(self, now: float) -> bool:
-        if not self.turns or now < self.suspended_until:
-            return False
-        return self.busy < (1 if self.transport.limits.destination_delay else self.window.size)
-
-    def add(self, entry: Entry) -> None:
-        job = self.jobs.get(entry.queue_id)
-        if job is None:
-            self.jobs[entry.queue_id] = deque((entry,))
-            self.turns.append(entry.queue_id)
-        else:
-            job.append(entry)
-
-    def take(self) -> Entry:
-        queue_id = self.turns.popleft()
-        job = self.jobs[queue_id]
-        entry = job.popleft()
-        if job:
-            self.turns.append(queue_id)
-        else:
-            del self.jobs[queue_id]
-        return entry
-
-    def withdraw_all(self) -> list[Entry]:
-        entries = [entry for job in self.jobs.values() for entry in job]
-        self.jobs.clear()
-        self.turns.clear()
-        return entries
-
-
-class Entry:
-    """One delivery: recipients of one message for one destination."""
-
-    __slots__ = ("destination", "queue_id", "recipients")
-
-    def __init__(self, queue_id: QueueId, destination: Destination, recipients: tuple[QueuedRecipient, ...]) -> None:
-        self.queue_id = queue_id
-        self.destination = destination
-        self.recipients = recipients
-
-    @property
-    def transport(self) -> str:
-        return self.destination.transport.name
-
-    @property
-    def nexthop(self) -> str:
-        return self.destination.nexthop
+__all__ = ["Entry", "Message", "Problem", "RecipientPool", "Scheduler", "SlotRules", "TransportLimits"]
 
 
 class Scheduler:
     """Everything that waits for a delivery or is in one.
 
-    `limits` gives a transport's rules when it is first used; a dead destination rests for `dead_seconds`.
+    `limits` gives a transport's rules when it is first used. A dead destination rests for `dead_seconds`, a
+    transport whose agent failed for `retry_seconds`.
     """
 
-    def __init__(self, limits: Callable[[str], TransportLimits], dead_seconds: float) -> None:
+    def __init__(
+        self, limits: Callable[[str], TransportLimits], dead_seconds: float, retry_seconds: float = 60.0
+    ) -> None:
         self._limits = limits
         self._dead_seconds = dead_seconds
+        self._retry_seconds = retry_seconds
         self._transports: dict[str, Transport] = {}
         self._ready: deque[Transport] = deque()
         self._timers: list[tuple[float, int, Transport | Destination]] = []
         self._timer_number = 0
 
-    def configure(self, dead_seconds: float) -> None:
-        """Read the rules of all transports anew; a destination that has mail waiting keeps its window."""
+    def configure(self, dead_seconds: float, retry_seconds: float, now: float) -> None:
+        """Read the rules of all transports anew; destinations keep their windows, within the new limits."""
         self._dead_seconds = dead_seconds
+        self._retry_seconds = retry_seconds
         for name, transport in self._transports.items():
             transport.limits = self._limits(name)
+            for destination in transport.destinations.values():
+                destination.window.configure(transport.limits.concurrency)
+                self._offer(destination, now)
 
     def recipient_limit(self, transport: str) -> int:
         return self._transport(transport).limits.recipients
+
+    def pool(self, transport: str) -> tuple[RecipientPool, int]:
+        """A transport's rules for recipients in memory, and how many there are."""
+        known = self._transport(transport)
+        return known.limits.pool, known.recipients
 
     def _transport(self, name: str) -> Transport:
         transport = self._transports.get(name)
@@ -169,16 +61,18 @@ class Scheduler:
 
     def submit(
         self,
-        queue_id: QueueId,
+        message: Message,
         transport_name: str,
         destination_name: str,
         nexthop: str,
         recipients: Sequence[QueuedRecipient],
         now: float,
     ) -> int | Problem:
-        """Have `recipients` wait for their delivery, in how many entries; the problem where the destination is dead."""
+        """Have `recipients` wait for their delivery, in how many entries; the problem where nothing is tried now."""
         self._wake(now)
         transport = self._transport(transport_name)
+        if transport.problem is not None:
+            return transport.problem
         destination = transport.destinations.get(destination_name)
         if destination is None:
             destination = Destination(destination_name, nexthop, transport)
@@ -186,10 +80,19 @@ class Scheduler:
         elif destination.problem is not None:
             return destination.problem
         limit = transport.limits.recipients or len(recipients)
-        for start in range(0, len(recipients), limit):
-            destination.add(Entry(queue_id, destination, tuple(recipients[start : start + limit])))
+        entries = [
+            Entry(message, destination, tuple(recipients[start : start + limit]))
+            for start in range(0, len(recipients), limit)
+        ]
+        transport.recipients += len(recipients)
+        transport.add(entries, message, destination, now)
         self._offer(destination, now)
-        return -(-len(recipients) // limit)
+        return len(entries)
+
+    def all_read(self, message: Message) -> None:
+        """No more of `message` is on disk, nor will be submitted."""
+        for transport in self._transports.values():
+            transport.forget(message.queue_id)
 
     def next(self, now: float) -> Entry | None:
         """Start the next delivery; `finished` ends it. None where nothing may start before `next_wakeup`."""
@@ -199,33 +102,34 @@ class Scheduler:
             transport.is_queued = False
             if not transport.may_start(now):
                 continue
-            destination = transport.ready.popleft()
-            destination.is_queued = False
-            entry = None
-            if destination.may_start(now):
-                entry = destination.take()
-                destination.busy += 1
-                transport.busy += 1
-                self._offer(destination, now)
+            entry = transport.take(now)
+            if entry is None:
+                continue
+            destination = entry.destination
+            destination.busy += 1
+            transport.busy += 1
+            self._offer(destination, now)
             self._offer_transport(transport, now)
-            if entry is not None:
-                return entry
+            return entry
         return None
 
     def finished(self, entry: Entry, now: float, outcome: Problem | bool) -> list[Entry]:
         """End a delivery: True where the destination worked, False where that is unknown, its problem where not.
 
-        Gives the entries that are not tried because the destination is dead now.
+        Gives the entries that are not tried because the destination, or the transport, is out of order now.
         """
         destination = entry.destination
         transport = destination.transport
+        transport.recipients -= len(entry.recipients)
         withdrawn: list[Entry] = []
         if outcome is True:
             destination.window.succeeded(destination.busy)
             destination.problem = None
+        elif outcome is not False and outcome.of_transport:
+            withdrawn = self._throttle(transport, outcome, now)
         elif outcome and destination.window.failed():
             destination.problem = outcome
-            withdrawn = destination.withdraw_all()
+            withdrawn = transport.withdraw(destination)
             destination.dead_until = now + self._dead_seconds
             self._set_timer(destination.dead_until, destination)
         destination.busy -= 1
@@ -234,6 +138,17 @@ class Scheduler:
         self._offer(destination, now)
         self._offer_transport(transport, now)
         self._forget_idle(destination, now)
+        return withdrawn
+
+    def _throttle(self, transport: Transport, problem: Problem, now: float) -> list[Entry]:
+        """Give a transport whose agent failed a rest (postconf(5) transport_retry_time)."""
+        transport.problem = problem
+        transport.dead_until = now + self._retry_seconds
+        self._set_timer(transport.dead_until, transport)
+        withdrawn: list[Entry] = []
+        for destination in list(transport.destinations.values()):
+            withdrawn += transport.withdraw(destination)
+            self._forget_idle(destination, now)
         return withdrawn
 
     def _suspend(self, destination: Destination, now: float) -> None:
@@ -247,12 +162,24 @@ class Scheduler:
             self._set_timer(transport.suspended_until, transport)
 
     def revive(self, now: float) -> None:
-        """Give every dead destination another chance at once (`postqueue -f`)."""
+        """Give every transport and destination that is out of order another chance at once (`postqueue -f`)."""
         for transport in self._transports.values():
+            transport.problem = None
             for destination in list(transport.destinations.values()):
-                if destination.problem is not None:
-                    self._revive(destination)
-                    self._forget_idle(destination, now)
+                self.revive_destination(destination, now)
+
+    def revive_site(self, site: str, now: float) -> None:
+        """The same for the destinations of one site, whatever their transports."""
+        for transport in self._transports.values():
+            transport.problem = None
+            for name in (site, f"[{site}]"):
+                if (destination := transport.destinations.get(name)) is not None:
+                    self.revive_destination(destination, now)
+
+    def revive_destination(self, destination: Destination, now: float) -> None:
+        if destination.problem is not None:
+            self._revive(destination)
+            self._forget_idle(destination, now)
 
     def _revive(self, destination: Destination) -> None:
         destination.problem = None
@@ -270,6 +197,8 @@ class Scheduler:
         while self._timers and self._timers[0][0] <= now:
             _, _, subject = heapq.heappop(self._timers)
             if isinstance(subject, Transport):
+                if subject.problem is not None and subject.dead_until <= now:
+                    subject.problem = None
                 self._offer_transport(subject, now)
                 continue
             if subject.problem is not None and subject.dead_until <= now:
@@ -278,9 +207,8 @@ class Scheduler:
             self._forget_idle(subject, now)
 
     def _offer(self, destination: Destination, now: float) -> None:
-        if not destination.is_queued and destination.may_start(now):
-            destination.is_queued = True
-            destination.transport.ready.append(destination)
+        if destination.may_start(now):
+            destination.transport.offer(destination)
             self._offer_transport(destination.transport, now)
 
     def _offer_transport(self, transport: Transport, now: float) -> None:
@@ -289,7 +217,7 @@ class Scheduler:
             self._ready.append(transport)
 
     def _forget_idle(self, destination: Destination, now: float) -> None:
-        idle = not destination.turns and not destination.busy and destination.problem is None
+        idle = not destination.waiting and not destination.busy and destination.problem is None
         if not idle or destination.suspended_until > now:
             return
         known = destination.transport.destinations

@@ -65,7 +65,7 @@ class QueueManager:
         self._delivery_log = delivery_log or (lambda transport: log)
         self._faults = faults
         self._router = Router(resolver, log, settings.default_filter_nexthop)
-        self._scheduler = Scheduler(limits, settings.minimal_backoff_time)
+        self._scheduler = Scheduler(limits, settings.minimal_backoff_time, settings.transport_retry_time)
         self._settlement = Settlement(spool, notifier, settings.backoff, clock, log, faults)
         self._feed = Feed(spool, clock, log, settings.queue_run_delay, self._room, self.is_active, self._admit_waiting)
         self._active: dict[QueueId, ActiveMessage] = {}
@@ -90,7 +90,8 @@ class QueueManager:
         """Put new settings in force, those of transports included; deliveries under way go on."""
         self._settings = settings
         self._router = self._router.with_filter_nexthop(settings.default_filter_nexthop)
-        self._scheduler.configure(settings.minimal_backoff_time)
+        now = self._clock.monotonic()
+        self._scheduler.configure(settings.minimal_backoff_time, settings.transport_retry_time, now)
         self._settlement.configure(settings.backoff)
         self._feed.configure(settings.queue_run_delay)
 
@@ -136,7 +137,8 @@ class QueueManager:
             # Nobody waits any more, but the message may be in the transaction that is under way.
             self._feed.waits(entry.queue_id, entry.next_attempt)
             raise
-        if entry.queue is QueueName.HOLD:
+        if entry.queue is QueueName.HOLD or entry.queue_id in self._active:
+            # Who read the queue between the sync and our turn has made it active already.
             return
         due = entry.queue is QueueName.INCOMING and entry.next_attempt <= self._clock.now()
         if due and self._running and self._room() > 0:
@@ -252,9 +254,7 @@ class QueueManager:
             place: members for place, members in places.items() if self._may_try(message, place[0], limits, members)
         }
         for each in group(possible, limits, self._settings.recipient_delimiter):
-            answer = self._scheduler.submit(
-                entry.queue_id, each.transport, each.name, each.nexthop, each.recipients, now
-            )
+            answer = self._scheduler.submit(message, each.transport, each.name, each.nexthop, each.recipients, now)
             if isinstance(answer, Problem):
                 for recipient in each.recipients:
                     self._defer(message, recipient, each.transport, answer)

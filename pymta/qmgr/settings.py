@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pymta.errors import ConfigError
 from pymta.qmgr.backoff import Backoff
 from pymta.qmgr.feedback import ConcurrencyLimits, Feedback
-from pymta.qmgr.scheduler import TransportLimits
+from pymta.qmgr.scheduler import RecipientPool, SlotRules, TransportLimits
 
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
@@ -86,4 +86,16 @@ def transport_limits(name: str, value: Callable[[str, str], str], processes: int
         processes=processes,
         destination_delay=delay("destination_rate_delay"),
         transport_delay=delay("transport_rate_delay"),
+        slots=SlotRules(
+            cost=number("delivery_slot_cost"),
+            loan=number("delivery_slot_loan"),
+            discount=min(100, number("delivery_slot_discount")),
+            minimum=number("minimum_delivery_slots"),
+        ),
+        pool=RecipientPool(
+            limit=number("recipient_limit"),
+            extra=number("extra_recipient_limit"),
+            refill_limit=max(1, number("recipient_refill_limit")),
+            refill_delay=delay("recipient_refill_delay"),
+        ),
     )

@@ -44,6 +44,14 @@ TRANSPORT = {
     "destination_recipient_limit": "50",
     "destination_rate_delay": "0s",
     "transport_rate_delay": "0s",
+    "delivery_slot_cost": "5",
+    "delivery_slot_loan": "3",
+    "delivery_slot_discount": "50",
+    "minimum_delivery_slots": "3",
+    "recipient_limit": "20000",
+    "extra_recipient_limit": "1000",
+    "recipient_refill_limit": "100",
+    "recipient_refill_delay": "5s",
 }
 LOCAL = {"destination_recipient_limit": "1", "destination_concurrency_limit": "2"}
 ANSWERS = {
@@ -854,3 +862,25 @@ async def test_the_first_attempt_does_not_read_the_spool(bed: Bed) -> None:
     bed.spool.content = unread  # type: ignore[method-assign]
     await bed.send(content=b"at hand\r\n")
     await bed.until(lambda: bed.agent.contents == [b"at hand\r\n"])
+
+
+@pytest.mark.parametrize("reader", ["feed", "flush"])
+async def test_a_message_that_is_read_before_its_sender_hears_of_it_is_active_once(bed: Bed, reader: str) -> None:
+    add = bed.spool.add
+
+    async def slow_add(*args: object) -> None:
+        await add(*args)  # type: ignore[arg-type]
+        if reader == "feed":
+            bed.queue.feed.waits("SOMETHING", 0.0)
+        else:
+            await bed.admin.flush(QueueFilter())
+        await bed.until(lambda: bed.agent.busy == 2)
+
+    bed.spool.add = slow_add  # type: ignore[method-assign]
+    bed.agent.gate = asyncio.Event()
+    await bed.send("one@good.example", "two@other.example")
+    bed.agent.gate.set()
+    await bed.quiet()
+    await bed.until(lambda: bed.lines("removed"))
+    assert len(bed.lines("queue active")) == 1
+    assert bed.agent.recipients == ["one@good.example", "two@other.example"]

@@ -3,7 +3,7 @@
 import heapq
 import random
 from collections import Counter
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -26,10 +26,21 @@ def people(count: int) -> list[QueuedRecipient]:
     return [QueuedRecipient(n, Address(f"u{n}", "example.com"), Address(f"u{n}", "example.com")) for n in range(count)]
 
 
+@dataclass
+class Letter:
+    """What the scheduler sees of a message."""
+
+    queue_id: str
+    unread: int = 0
+
+
+LIST = Letter("list")
+
+
 def submit(
     scheduler: Scheduler, message: str, site: str, count: int = 1, transport: str = "smtp", now: float = 0.0
 ) -> int | Problem:
-    return scheduler.submit(message, transport, site, site, people(count), now)
+    return scheduler.submit(Letter(message), transport, site, site, people(count), now)
 
 
 def drain(scheduler: Scheduler, now: float = 0.0) -> list[Entry]:
@@ -64,13 +75,23 @@ def test_a_destination_gets_no_more_than_its_window() -> None:
     assert len(drain(scheduler)) == 2, "one for the end of a delivery, one for the window that grew"
 
 
-def test_destinations_take_turns() -> None:
-    scheduler = Scheduler(lambda name: limited(20), 300.0)
+def test_messages_go_in_order_of_age_past_destinations_that_are_full() -> None:
+    scheduler = Scheduler(lambda name: limited(2), 300.0)
     for number in range(3):
         submit(scheduler, f"a{number}", "a")
     submit(scheduler, "b", "b")
+    first = drain(scheduler)
+    assert names(first) == ["a0", "a1", "b"]
     submit(scheduler, "c", "c")
-    assert names(drain(scheduler)) == ["a0", "b", "c", "a1", "a2"]
+    scheduler.finished(first[1], 0.0, False)
+    assert names(drain(scheduler)) == ["a2", "c"]
+
+
+def test_the_destinations_of_a_message_take_turns() -> None:
+    scheduler = Scheduler(lambda name: limited(20), 300.0)
+    for site in ("a", "b", "c"):
+        scheduler.submit(LIST, "smtp", site, site, people(100), 0.0)
+    assert [entry.nexthop for entry in drain(scheduler)] == ["a", "b", "c", "a", "b", "c"]
 
 
 def test_transports_take_turns() -> None:

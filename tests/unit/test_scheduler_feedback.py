@@ -104,6 +104,14 @@ VALUES = {
     "destination_recipient_limit": "50",
     "destination_rate_delay": "0s",
     "transport_rate_delay": "0s",
+    "delivery_slot_cost": "5",
+    "delivery_slot_loan": "3",
+    "delivery_slot_discount": "50",
+    "minimum_delivery_slots": "3",
+    "recipient_limit": "20000",
+    "extra_recipient_limit": "1000",
+    "recipient_refill_limit": "100",
+    "recipient_refill_delay": "5s",
 }
 
 
