@@ -9,6 +9,7 @@ from pymta.model.address import Address
 from pymta.model.authentication import AuthenticationResults
 from pymta.model.envelope import Client, Recipient
 from pymta.model.reply import Reply
+from pymta.model.tls import TlsSession
 
 
 class Stage(Enum):
@@ -32,6 +33,7 @@ class AccessContext:
     client's SIZE= until end of data, then the content's. `unauthorized_pipelining` tells that the client sent
     commands ahead of a reply where the protocol forbids it. `command` is the verb as received (EHLO or HELO).
     `deferrals` are the `Verdict.deferral`s, None left out, of this session's CONNECT, its last HELO and last MAIL.
+    `tls` is None without TLS.
     `authentication` is what was found out about the message at its end, None where nobody asked.
     """
 
@@ -48,6 +50,7 @@ class AccessContext:
     unauthorized_pipelining: bool = False
     etrn_domain: str = ""
     deferrals: tuple[Reply, ...] = ()
+    tls: TlsSession | None = None
     authentication: AuthenticationResults | None = None
 
 

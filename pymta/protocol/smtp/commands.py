@@ -23,6 +23,7 @@ from pymta.protocol.smtp.grammar import (
     split_path,
 )
 from pymta.protocol.smtp.server_content import Chunk
+from pymta.protocol.smtp.server_log import note_bad_address, note_bdat
 
 if TYPE_CHECKING:
     from pymta.protocol.smtp.server import ServerSession
@@ -62,7 +63,7 @@ class Command:
     `check` gives the refusal or what was parsed; a `Given` has its address completed, `stage` asks for a
     decision, `proceed` acts and answers. Commands that mail needs not are `is_junk` (`smtpd_junk_command_limit`);
     behind one that `ends_group` a client must wait for the reply (RFC 2920 3.1). `works_when_denied` marks the
-    one that a client refused at connect may still use.
+    one that a client refused at connect may still use, `works_without_tls` those that need not wait for TLS.
     """
 
     verb: str
@@ -72,6 +73,7 @@ class Command:
     is_junk: bool = False
     ends_group: bool = False
     works_when_denied: bool = False
+    works_without_tls: bool = False
 
 
 def _no_check(session: ServerSession, argument: str) -> str:
@@ -92,7 +94,7 @@ def _helo(session: ServerSession, name: str) -> None:
 
 def _ehlo(session: ServerSession, name: str) -> None:
     session.greet(_neutered(name), "ESMTP")
-    session.succeed(session.options.ehlo_reply())
+    session.succeed(session.options.ehlo_reply(session.security_offers()))
 
 
 def _neutered(name: str) -> str:
@@ -134,7 +136,7 @@ def _check_rcpt(session: ServerSession, argument: str) -> Reply | Given:
     if isinstance(given, Reply):
         return given
     if given.address.is_null:
-        session.note_bad_address(argument.partition(":")[2].strip())
+        note_bad_address(session, argument.partition(":")[2].strip())
         return _BAD_RECIPIENT
     found = parse_rcpt_parameters(given.parameters, dsn=session.options.offers("DSN"))
     if isinstance(found, Reply):
@@ -175,7 +177,7 @@ def _parse_path(
     split = split_path(text)
     address = parse_path(split[0], session.options.paths) if split else None
     if not split or address is None:
-        session.note_bad_address(split[0] if split else text)
+        note_bad_address(session, split[0] if split else text)
         return bad
     return Given(address, split[1])
 
@@ -214,7 +216,7 @@ def _check_bdat(session: ServerSession, argument: str) -> Chunk | None:
         return None
     match = _BDAT.fullmatch(argument)
     if not match or int(match[1]) > (1 << 63) - 1:
-        session.note_bdat(f"malformed BDAT command syntax from {session.label}: BDAT {argument}"[:200].rstrip())
+        note_bdat(session, f"malformed BDAT command syntax from {session.label}: BDAT {argument}"[:200].rstrip())
         session.give_up(Reply.of(521, "Syntax: BDAT count [LAST]", "5.5.4"))
         return None
     return Chunk(int(match[1]), bool(match[2]))
@@ -239,11 +241,11 @@ def _bad_chunk(session: ServerSession, chunk: Chunk) -> Reply | None:
     if missing:
         return missing
     if not chunk.size and not chunk.is_last:
-        session.note_bdat(f"null BDAT request from {session.label}")
+        note_bdat(session, f"null BDAT request from {session.label}")
         return Reply.of(551, "Null BDAT request", "5.7.1")
     limit = session.options.message_size_limit
     if limit and session.message.size + chunk.size > limit:
-        session.note_bdat(f"BDAT request from {session.label} exceeds message size limit")
+        note_bdat(session, f"BDAT request from {session.label} exceeds message size limit")
         return Reply.of(552, "Chunk exceeds message size limit", "5.3.4")
     return None
 
@@ -272,7 +274,7 @@ def _check_vrfy(session: ServerSession, argument: str) -> Reply | Given:
         words = words[:-1]
     address = parse_path(split[0], session.options.paths) if split and not words else None
     if not split or address is None or address.is_null:
-        session.note_bad_address(argument.strip())
+        note_bad_address(session, argument.strip())
         return _BAD_RECIPIENT
     return Given(address, split[0])
 
@@ -293,17 +295,17 @@ def _quit(session: ServerSession, argument: str) -> None:
 _NOTHING = object()
 
 COMMANDS = (
-    Command("HELO", _check_hello, _helo, Stage.HELO, is_junk=True, ends_group=True),
-    Command("EHLO", _check_hello, _ehlo, Stage.HELO, is_junk=True, ends_group=True),
+    Command("HELO", _check_hello, _helo, Stage.HELO, is_junk=True, ends_group=True, works_without_tls=True),
+    Command("EHLO", _check_hello, _ehlo, Stage.HELO, is_junk=True, ends_group=True, works_without_tls=True),
     Command("MAIL", _check_mail, _mail, Stage.MAIL),
     Command("RCPT", _limit_recipients, _rcpt, Stage.RCPT),
     Command("DATA", _check_data, _data, Stage.DATA, ends_group=True),
     Command("BDAT", _check_bdat, _bdat),
     Command("RSET", _check_rset, _rset, is_junk=True),
-    Command("NOOP", _no_check, _noop, is_junk=True, ends_group=True),
+    Command("NOOP", _no_check, _noop, is_junk=True, ends_group=True, works_without_tls=True),
     Command("VRFY", _check_vrfy, _vrfy, Stage.VRFY, is_junk=True, ends_group=True),
-    Command("HELP", _no_check, _help, is_junk=True, ends_group=True),
-    Command("QUIT", _no_check, _quit, works_when_denied=True),
+    Command("HELP", _no_check, _help, is_junk=True, ends_group=True, works_without_tls=True),
+    Command("QUIT", _no_check, _quit, works_when_denied=True, works_without_tls=True),
 )
 """In the order in which the `disconnect` line counts them."""
 

@@ -17,9 +17,11 @@ from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
+from pymta.model.tls import TlsSession
 from pymta.protocol.smtp.commands import COMMANDS, Command, Given, command_table
 from pymta.protocol.smtp.framing import CommandLines
 from pymta.protocol.smtp.server_content import Transaction
+from pymta.protocol.smtp.server_context import access_context
 from pymta.protocol.smtp.server_events import (
     NEED_DATA,
     PAUSED,
@@ -33,8 +35,8 @@ from pymta.protocol.smtp.server_events import (
     Note,
     ServerSignal,
 )
-from pymta.protocol.smtp.server_log import Tally, escaped, reject_line
-from pymta.protocol.smtp.server_message import AFTER_MESSAGE, MessageReceiver
+from pymta.protocol.smtp.server_log import Tally, escaped, note_end, reject_line
+from pymta.protocol.smtp.server_message import MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
 from pymta.protocol.smtp.server_replies import (
     BAD_SYNTAX,
@@ -42,10 +44,12 @@ from pymta.protocol.smtp.server_replies import (
     GOODBYE,
     NOT_RECOGNIZED,
     REWRITE_FAILED,
+    TLS_FIRST,
     UNSYNCHRONIZED,
     encoded,
     softened,
 )
+from pymta.protocol.smtp.server_starttls import begin_wrapped, offers_starttls
 
 _HEADER = re.compile(r"[!-9;-~]*:")
 
@@ -77,6 +81,8 @@ class ServerSession:
         self.helo_name: str | None = None
         self.verb = "CONNECT"
         self.transaction = Transaction()
+        self.tls: TlsSession | None = None
+        self.farewell: Reply | None = None
         self.error_count = 0
         self.unauthorized_pipelining = False
         self._commands = commands
@@ -101,6 +107,12 @@ class ServerSession:
     def start(self) -> None:
         """The client is connected: ask about it, then greet."""
         self.emit(Note(f"connect from {self.label}"))
+        if self.options.tls_wrapper:
+            begin_wrapped(self)
+        else:
+            self.greet_client()
+
+    def greet_client(self) -> None:
         self.ask(Decide(self.context(Stage.CONNECT, None)), self._admit)
 
     def receive_data(self, data: bytes) -> None:
@@ -152,13 +164,19 @@ class ServerSession:
     def message_result(self, reply: Reply) -> None:
         self._answered(reply)
 
+    def tls_prepared(self, refusal: Reply | None = None) -> None:
+        self._answered(refusal)
+
+    def tls_started(self, tls: TlsSession) -> None:
+        self._answered(tls)
+
     def resume(self) -> None:
         self._answered()
 
     def time_out(self) -> None:
         """The client was silent for too long."""
         if not self._closed:
-            self._note_end("timeout")
+            note_end(self, "timeout")
             self.give_up(Reply.of(421, f"{self.options.myhostname} Error: timeout exceeded", "4.4.2"))
 
     def shut_down(self, reply: Reply) -> None:
@@ -169,7 +187,7 @@ class ServerSession:
     def give_up_on_client(self) -> None:
         """The client is gone, or at least sends no more; what it is owed goes out if it still reads."""
         if not self._closed:
-            self._note_end("lost connection")
+            note_end(self, "lost connection")
             self.close()
 
     # What commands call.
@@ -184,8 +202,15 @@ class ServerSession:
 
     def succeed(self, reply: Reply) -> None:
         """Answer a command that did what it should."""
-        self._tally.succeeded(self.verb)
+        self.count_success()
         self.reply(reply)
+
+    def count_success(self) -> None:
+        self._tally.succeeded(self.verb)
+
+    def security_offers(self) -> list[str]:
+        """EHLO keywords that depend on what has been agreed so far."""
+        return ["STARTTLS"] if offers_starttls(self) else []
 
     def fail(self, reply: Reply) -> None:
         """Answer a command that did not; errors add up to `smtpd_hard_error_limit`."""
@@ -237,13 +262,6 @@ class ServerSession:
             sasl = f", sasl_method={self.client.sasl_method}, sasl_username={self.client.sasl_username}"
         self.emit(Note(f"{self.transaction.queue_id}: client={self.label}{sasl}"))
 
-    def note_bad_address(self, path: str) -> None:
-        line = f"Illegal address syntax from {self.label} in {self.verb} command: {escaped(path)}"
-        self.emit(Note(line, is_warning=True))
-
-    def note_bdat(self, text: str) -> None:
-        self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {escaped(text)}", is_warning=True))
-
     def note_reject(self, where: str, text: str, sender: Address | None = None) -> None:
         line = reject_line(self, where, text, sender)
         self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
@@ -263,20 +281,7 @@ class ServerSession:
         answer(*values)
 
     def context(self, stage: Stage, address: Address | None) -> AccessContext:
-        transaction = self.transaction
-        return AccessContext(
-            stage,
-            self.client,
-            self.verb,
-            self.helo_name,
-            address if stage is Stage.MAIL else transaction.sender,
-            address if stage is not Stage.MAIL else None,
-            tuple(transaction.recipients),
-            transaction.queue_id or None,
-            self.message.size if stage is Stage.END_OF_DATA else transaction.parameters.size or 0,
-            transaction.parameters.smtputf8,
-            self.unauthorized_pipelining,
-        )
+        return access_context(self, stage, address)
 
     def take_effects(self, verdict: Verdict) -> None:
         self.transaction.effects.extend(verdict.effects)
@@ -300,7 +305,7 @@ class ServerSession:
         if self.message.is_reading:
             return self.message.read() or self._see_eof()
         if self.error_count >= self.options.hard_error_limit:
-            self._note_end("too many errors")
+            note_end(self, "too many errors")
             self.give_up(Reply.of(421, f"{self.options.myhostname} Error: too many errors", "4.7.0"))
             return True
         line = self.lines.next_line()
@@ -316,6 +321,9 @@ class ServerSession:
         return True
 
     def _read_command(self, line: bytes) -> None:
+        if self.farewell:
+            self.give_up(self.farewell)
+            return
         if self.lines.got_bare_newline and self.refuses_bare_newline(self.where):
             return
         try:
@@ -380,6 +388,9 @@ class ServerSession:
         if self._denied and not command.works_when_denied:
             self.fail(self._denial())
             return
+        if self.options.enforce_tls and self.tls is None and not command.works_without_tls:
+            self.fail(TLS_FIRST)
+            return
         self.where = command.verb
         if self._is_improper_pipelining(command):
             return
@@ -435,11 +446,3 @@ class ServerSession:
             self.give_up(verdict.reply)
         else:
             self.fail(verdict.reply)
-
-    def _note_end(self, reason: str) -> None:
-        """Why a session ended early; a client that leaves behind its message without QUIT is not worth a line."""
-        if self.where == AFTER_MESSAGE and reason == "lost connection":
-            return
-        size = f" ({self.message.size} bytes)" if self.message.is_reading and self.message.content else ""
-        prefix = f"{self.transaction.queue_id}: " if self.transaction.queue_id else ""
-        self.emit(Note(f"{prefix}{reason} after {self.where}{size} from {self.label}"))

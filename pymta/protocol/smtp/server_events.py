@@ -84,6 +84,19 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class PrepareTls:
+    """The client wants to begin TLS. Answer: `tls_prepared()`, or with the refusal."""
+
+
+@dataclass(frozen=True, slots=True)
+class StartTls:
+    """Send what there is to send, then shake hands; what the client sent before that is void (RFC 3207 4.2).
+
+    Answer: `tls_started(tls)`. Where the handshake fails the session is at its end.
+    """
+
+
+@dataclass(frozen=True, slots=True)
 class Delay:
     """Wait before the reply goes out (`smtpd_error_sleep_time`). Answer: `resume()`."""
 
@@ -103,4 +116,6 @@ class Close:
     """Send what there is to send, then end the connection."""
 
 
-Event = Decide | Complete | Classify | OpenDraft | Content | Commit | Abort | Delay | Note | Close
+Event = (
+    Decide | Complete | Classify | OpenDraft | Content | Commit | Abort | PrepareTls | StartTls | Delay | Note | Close
+)

@@ -6,10 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pymta.model.address import Address
+from pymta.protocol.smtp.server_events import Note
 
 if TYPE_CHECKING:
     from pymta.protocol.smtp.commands import Command
     from pymta.protocol.smtp.server import ServerSession
+
+AFTER_MESSAGE = "END-OF-MESSAGE"
 
 
 def escaped(text: str) -> str:
@@ -34,6 +37,24 @@ def reject_line(session: ServerSession, where: str, text: str, sender: Address |
     if session.helo_name is not None:
         parts.append(f"helo=<{session.helo_name}>")
     return f"reject: {where} from {session.label}: {text}; {' '.join(parts)}"
+
+
+def note_bad_address(session: ServerSession, path: str) -> None:
+    line = f"Illegal address syntax from {session.label} in {session.verb} command: {escaped(path)}"
+    session.emit(Note(line, is_warning=True))
+
+
+def note_bdat(session: ServerSession, text: str) -> None:
+    session.emit(Note(f"{session.transaction.queue_id or 'NOQUEUE'}: {escaped(text)}", is_warning=True))
+
+
+def note_end(session: ServerSession, reason: str) -> None:
+    """Why a session ended early; a client that leaves behind its message without QUIT is not worth a line."""
+    if session.where == AFTER_MESSAGE and reason == "lost connection":
+        return
+    size = f" ({session.message.size} bytes)" if session.message.is_reading and session.message.content else ""
+    prefix = f"{session.transaction.queue_id}: " if session.transaction.queue_id else ""
+    session.emit(Note(f"{prefix}{reason} after {session.where}{size} from {session.label}"))
 
 
 class Tally:

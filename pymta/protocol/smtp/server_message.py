@@ -10,12 +10,12 @@ from pymta.model.address import Address
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.server_content import Chunk, IncomingContent
 from pymta.protocol.smtp.server_events import Abort, Commit, Content, Decide, Note, OpenDraft
+from pymta.protocol.smtp.server_log import AFTER_MESSAGE
 
 if TYPE_CHECKING:
     from pymta.protocol.smtp.server import ServerSession
 
 GO_AHEAD = Reply.of(354, "End data with <CR><LF>.<CR><LF>")
-AFTER_MESSAGE = "END-OF-MESSAGE"
 
 
 class MessageReceiver:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -26,6 +27,9 @@ class BareNewline(Enum):
 class ServerOptions:
     """Settings of one session. Sizes are bytes, times seconds.
 
+    `starttls` tells that STARTTLS is offered, `enforce_tls` that mail needs it; with `tls_wrapper` TLS comes before
+    the greeting. `tls_auth_only` keeps AUTH for sessions with TLS. `require_client_certificate` ends those of clients
+    without a trusted certificate. `log_tls` and `log_peer_certificate` are what `smtpd_tls_loglevel` asks for.
     `discarded_keywords` are EHLO keywords in upper case that are neither announced nor, for DSN and CHUNKING,
     obeyed. `classified_verbs` tells that `smtpd_noop_commands` is not empty, so that every verb is asked about.
     """
@@ -51,16 +55,23 @@ class ServerOptions:
     strict_smtputf8: bool = False
     reject_footer: str = ""
     classified_verbs: bool = False
+    starttls: bool = False
+    enforce_tls: bool = False
+    tls_wrapper: bool = False
+    tls_auth_only: bool = False
+    require_client_certificate: bool = False
+    log_tls: bool = False
+    log_peer_certificate: bool = False
     paths: PathRules = field(default_factory=PathRules)
 
     def offers(self, keyword: str) -> bool:
         return keyword not in self.discarded_keywords
 
-    def ehlo_reply(self) -> Reply:
-        """The answer to EHLO; keywords in Postfix's order."""
+    def ehlo_reply(self, security: Sequence[str] = ()) -> Reply:
+        """The answer to EHLO; keywords in Postfix's order. `security` depends on the session: STARTTLS, AUTH."""
         vrfy = () if self.disable_vrfy_command else ("VRFY",)
         utf8 = ("SMTPUTF8",) if self.smtputf8_enable else ()
         size = f"SIZE {self.message_size_limit}" if self.message_size_limit else "SIZE"
-        keywords = ("PIPELINING", size, *vrfy, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", *utf8, "CHUNKING")
+        keywords = ("PIPELINING", size, *vrfy, *security, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", *utf8, "CHUNKING")
         offered = [keyword for keyword in keywords if self.offers(keyword.partition(" ")[0])]
         return Reply(250, None, (self.myhostname, *offered))

@@ -1,0 +1,30 @@
+"""What a session tells those who decide about it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from pymta.model.access import AccessContext, Stage
+from pymta.model.address import Address
+
+if TYPE_CHECKING:
+    from pymta.protocol.smtp.server import ServerSession
+
+
+def access_context(session: ServerSession, stage: Stage, address: Address | None) -> AccessContext:
+    """All that is known at `stage`; `address` is the one that it is about: a sender at MAIL, else a recipient."""
+    transaction = session.transaction
+    return AccessContext(
+        stage,
+        session.client,
+        session.verb,
+        session.helo_name,
+        address if stage is Stage.MAIL else transaction.sender,
+        address if stage is not Stage.MAIL else None,
+        tuple(transaction.recipients),
+        transaction.queue_id or None,
+        session.message.size if stage is Stage.END_OF_DATA else transaction.parameters.size or 0,
+        transaction.parameters.smtputf8,
+        session.unauthorized_pipelining,
+        tls=session.tls,
+    )

@@ -1,0 +1,68 @@
+"""`ssl` contexts as Postfix sets up its own: protocols, ciphers, authorities (TLS_README)."""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+
+from pymta.errors import ConfigError
+from pymta.runtime.tls_files import PemFiles
+from pymta.runtime.tls_values import Protocols, set_ciphers
+
+
+@dataclass(frozen=True, slots=True)
+class Authorities:
+    """Whom to trust: `*_tls_CAfile`, `*_tls_CApath`, files of single trust anchors, and the system's own list."""
+
+    file: str = ""
+    path: str = ""
+    system: bool = False
+    anchors: tuple[str, ...] = ()
+
+    def load(self, context: ssl.SSLContext, files: PemFiles) -> None:
+        """Raises ConfigError naming the file."""
+        if self.system and not self.anchors:
+            context.set_default_verify_paths()
+        if self.path and not self.anchors:
+            context.load_verify_locations(capath=self.path)
+        for name in self.anchors or ((self.file,) if self.file else ()):
+            try:
+                context.load_verify_locations(cadata=files.read(name).decode("ascii", "replace"))
+            except (ssl.SSLError, ValueError) as error:
+                reason = getattr(error, "reason", None) or str(error)
+                raise ConfigError(f"no certificate of an authority can be read from it: {reason}", name=name) from None
+        if self.anchors:
+            # A trust anchor need not be a root, nor say that it is an authority (smtp_tls_trust_anchor_file).
+            context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+
+
+def server_context(protocols: Protocols, ciphers: str, *, prefer_own_ciphers: bool, tickets: bool) -> ssl.SSLContext:
+    """A server's context without keys. Raises ValueError for ciphers that OpenSSL does not know."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    protocols.apply(context)
+    set_ciphers(context, ciphers)
+    context.options |= ssl.OP_NO_RENEGOTIATION | ssl.OP_NO_COMPRESSION
+    if prefer_own_ciphers:
+        context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
+    else:
+        context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
+    if tickets:
+        # One ticket is enough for a client that comes back; two cost a write more.
+        context.num_tickets = 1
+    else:
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+    return context
+
+
+def client_context(protocols: Protocols, ciphers: str, *, must_trust: bool) -> ssl.SSLContext:
+    """A client's context; names are compared after the handshake, by the policy. Raises ValueError for ciphers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_REQUIRED if must_trust else ssl.CERT_NONE
+    protocols.apply(context)
+    set_ciphers(context, ciphers)
+    context.options |= ssl.OP_NO_COMPRESSION
+    # Old servers close without a word of TLS; SMTP has its own end of message.
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", ssl.Options(0))
+    return context
