@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from pymta.access import AccessSettings
+from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.bounce import BounceSettings
 from pymta.cleanup import CleanupSettings
 from pymta.config import Config, Problem, Severity, parameter_names
@@ -28,6 +29,7 @@ SETTINGS: tuple[type[Any], ...] = (
     QueueManagerSettings,
     RecipientSettings,
     RewriteSettings,
+    SigningSettings,
     SmtpSettings,
     SmtpdSettings,
     VirtualSettings,

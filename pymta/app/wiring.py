@@ -11,6 +11,9 @@ from pymta.access import AccessEngine, AccessSettings
 from pymta.app.agents import AgentParts, make_agent
 from pymta.app.own import own_addresses
 from pymta.app.plan import Plan, make_plan
+from pymta.auth.dkim_sign import Signer
+from pymta.auth.dkim_sign_build import make_signer
+from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.bounce import BounceService, BounceSettings
 from pymta.cleanup import Cleanup, CleanupSettings
 from pymta.cleanup.clients import LocalClients
@@ -58,6 +61,7 @@ class Wiring:
         self.rewriter = Rewriter(
             build(RewriteSettings, config), self.tables, self.log("trivial-rewrite"), own_addresses=self._own
         )
+        self._signers: dict[SigningSettings, Signer | None] = {}
         self.cleanup = self._cleanup(config)
         self._cleanups = {
             name: self._cleanup(config.for_service(service)) for name, service in self.plan.cleanups.items()
@@ -108,7 +112,18 @@ class Wiring:
             self._lasting.clock,
             self.log("cleanup", config),
             own_addresses=self._own,
+            signer=self._signer(config),
         )
+
+    def _signer(self, config: Config) -> Signer | None:
+        """Services whose `dkim_*` parameters are equal share one signer, and so its keys."""
+        settings = build(SigningSettings, config)
+        if settings not in self._signers:
+            networks = self.tables.network_list(settings.dkim_sign_networks, title="dkim_sign_networks")
+            base = config.directory or Path("/")
+            log = self.log("cleanup", config)
+            self._signers[settings] = make_signer(settings, networks, base, self._lasting.clock, log)
+        return self._signers[settings]
 
     def _local_door(self) -> Cleanup:
         """Intake for mail from this host's programs."""
@@ -151,7 +166,10 @@ class Wiring:
             classes={name: config.text(name) for name in access.smtpd_restriction_classes},
             extra=self._lasting.restrictions,
         )
-        intake = self._intake_of(service, config).with_overrides(config.items("receive_override_options"))
+        intake = self._intake_of(service, config)
+        if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):
+            intake = intake.with_signer(self._signer(config))
+        intake = intake.with_overrides(config.items("receive_override_options"))
         intake = intake.with_content_filter(config.text("content_filter"))
         clients = LocalClients(build(CleanupSettings, config), self.tables, self._own)
         intake = intake.with_local_clients(clients)

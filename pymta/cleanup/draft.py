@@ -7,6 +7,7 @@ from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pymta.auth.dkim_sign import Signer
 from pymta.cleanup.completion import missing_fields
 from pymta.cleanup.content import CharacterRules, ContentCleaner
 from pymta.cleanup.effects import NO_EFFECTS, Effects
@@ -22,6 +23,7 @@ from pymta.cleanup.replies import (
     queued,
 )
 from pymta.cleanup.settings import CleanupSettings
+from pymta.cleanup.signing import MessageSigner
 from pymta.errors import ProtocolUseError, SpoolError, TableError
 from pymta.model.access import Effect
 from pymta.model.address import Address
@@ -54,6 +56,7 @@ class Handling:
 
     `size_limit` is in bytes, 0 for none; `content_filter` is the service's, which a FILTER action overrides.
     `detects_smtputf8` marks mail that needs SMTPUTF8 although nobody said so (smtputf8_autodetect_classes).
+    `signer` adds DKIM signatures; `signing_problem` says why it cannot, whatever the message.
     """
 
     form: StandardForm | None
@@ -63,6 +66,8 @@ class Handling:
     size_limit: int
     content_filter: str = ""
     detects_smtputf8: bool = False
+    signer: Signer | None = None
+    signing_problem: str = ""
 
 
 class MessageDraft:
@@ -87,6 +92,9 @@ class MessageDraft:
         self._parser = HeaderParser(desk.settings.header_size_limit)
         self._header = HeaderFilter(
             desk.header_rules, handling.form, mappings=handling.mappings, notes_ascii=handling.detects_smtputf8
+        )
+        self._signer = (
+            MessageSigner(handling.signer, desk.log, queue_id, handling.signing_problem) if handling.signer else None
         )
         self._in_body = False
         self._too_large = False
@@ -158,6 +166,8 @@ class MessageDraft:
             self._too_large = True
         elif data:
             self._content.write(data)
+            if self._signer is not None:
+                self._signer.take(data)
 
     def _fields(self, fields: list[bytes]) -> None:
         """Filter fields that are complete; a field for which tables must be asked starts a task for the rest."""
@@ -243,7 +253,18 @@ class MessageDraft:
         except MappingError as error:
             self._desk.log.warning(f"{self._queue_id}: {error} -- {_TRY_LATER}")
             return ALIAS_ERROR
-        return self._queue_entry(sender, recipients, effects) if recipients else NO_RECIPIENTS
+        if not recipients:
+            return NO_RECIPIENTS
+        return self._sign() or self._queue_entry(sender, recipients, effects)
+
+    def _sign(self) -> Reply | None:
+        """Put the signatures on top; the reply is for a message that cannot be signed and has to wait."""
+        signatures = self._signer.finish() if self._signer is not None else b""
+        if isinstance(signatures, Reply):
+            return signatures
+        if signatures:
+            self._content.prepend(signatures)
+        return None
 
     def _problem(self) -> Reply | None:
         if self._too_large:

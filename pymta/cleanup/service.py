@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
+from pymta.auth.dkim_sign import Signer
 from pymta.cleanup.clients import LocalClients
 from pymta.cleanup.completion import is_header
 from pymta.cleanup.content import CharacterRules
@@ -48,6 +49,7 @@ class Cleanup:
         clock: Clock,
         log: Log,
         own_addresses: Collection[str] = (),
+        signer: Signer | None = None,
     ) -> None:
         text = settings.undisclosed_recipients_header
         if text and not is_header(text):
@@ -64,18 +66,30 @@ class Cleanup:
             clock=clock,
             log=log,
         )
+        self._signer = signer
         self._detecting = _detecting(settings)
         self._clients = LocalClients(settings, tables, own_addresses)
         self._local = self._handling(rewriter.local_form)
         self._remote = self._handling(rewriter.remote_form)
 
     def with_overrides(self, options: Iterable[str]) -> Cleanup:
-        """The same door for a service with `receive_override_options`; `no_address_mappings` is what counts here."""
-        if "no_address_mappings" not in options:
-            return self
+        """The same door for a service with `receive_override_options`: `no_address_mappings` and `no_milters` count.
+
+        Signing is what a milter would do, so it goes with them.
+        """
+        words = frozenset(options)
         other = self._copy()
-        other._local = replace(self._local, mappings=False, bcc=False)
-        other._remote = replace(self._remote, mappings=False, bcc=False)
+        if "no_address_mappings" in words:
+            other._local = replace(self._local, mappings=False, bcc=False)
+            other._remote = replace(self._remote, mappings=False, bcc=False)
+        if "no_milters" in words:
+            other._signer = None
+        return other
+
+    def with_signer(self, signer: Signer | None) -> Cleanup:
+        """The same door for a service with its own `dkim_*` parameters."""
+        other = self._copy()
+        other._signer = signer
         return other
 
     def with_local_clients(self, clients: LocalClients) -> Cleanup:
@@ -111,7 +125,20 @@ class Cleanup:
                 handling = replace(handling, bcc=False, size_limit=0, content_filter="")
         if origin in self._detecting:
             handling = replace(handling, detects_smtputf8=True)
+        if self._signer is not None:
+            handling = await self._signing(handling, self._signer, envelope, client, origin)
         return MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
+
+    async def _signing(
+        self, handling: Handling, signer: Signer, envelope: Envelope, client: Client, origin: Origin
+    ) -> Handling:
+        """A client of which a table cannot tell whether it is ours cannot be signed for now."""
+        try:
+            if not await signer.clients.signs(client, origin) or signer.exempts(envelope.recipients):
+                return handling
+        except TableError as error:
+            return replace(handling, signer=signer, signing_problem=f"dkim_sign_networks: {error}")
+        return replace(handling, signer=signer)
 
     async def _is_local(self, client: Client) -> bool:
         known = self._clients.known(client)
