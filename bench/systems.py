@@ -120,7 +120,7 @@ def smtp_source(
 def smtp_sink(messages: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A sink that ends by itself after so many messages."""
     port = free_port()
-    # The connection that looks whether it listens counts as none: -M counts messages.
+    # The connection that looks whether it listens counts as a message.
     user = ("-u", "nobody") if os.geteuid() == 0 else ()
-    with started(program("smtp-sink"), *user, "-M", str(messages), f"127.0.0.1:{port}", "1000", port=port) as process:
+    with started(program("smtp-sink"), *user, "-M", str(messages + 1), f"127.0.0.1:{port}", "1000", port=port) as process:
         yield port, process
