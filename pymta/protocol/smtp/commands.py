@@ -1,6 +1,6 @@
 """The commands of the SMTP server, one row each (RFC 5321 4.1.1, RFC 3030); replies as Postfix words them.
 
-A row says what is legal (`check`), who decides (`stage`) and what happens then (`proceed`). STARTTLS, AUTH, ETRN,
+A row says what is legal (`check`), who decides (`stage`) and what happens then (`proceed`). STARTTLS, ETRN,
 XCLIENT and XFORWARD are further rows: the session knows no verb by name.
 """
 
@@ -22,6 +22,7 @@ from pymta.protocol.smtp.grammar import (
     parse_rcpt_parameters,
     split_path,
 )
+from pymta.protocol.smtp.server_auth import begin_auth, check_auth
 from pymta.protocol.smtp.server_content import Chunk
 from pymta.protocol.smtp.server_log import note_bad_address, note_bdat
 
@@ -297,6 +298,7 @@ _NOTHING = object()
 COMMANDS = (
     Command("HELO", _check_hello, _helo, Stage.HELO, is_junk=True, ends_group=True, works_without_tls=True),
     Command("EHLO", _check_hello, _ehlo, Stage.HELO, is_junk=True, ends_group=True, works_without_tls=True),
+    Command("AUTH", check_auth, begin_auth),
     Command("MAIL", _check_mail, _mail, Stage.MAIL),
     Command("RCPT", _limit_recipients, _rcpt, Stage.RCPT),
     Command("DATA", _check_data, _data, Stage.DATA, ends_group=True),

@@ -19,11 +19,12 @@ class CommandLines:
     """Splits input into command lines, each ended by LF with or without CRs before it.
 
     A line longer than `limit` bytes is cut there and its rest dropped as it comes, as Postfix does with
-    `line_length_limit`. After `take_rest` the input belongs to someone else until `put_back`.
+    `line_length_limit`; `limit` may change between two lines. After `take_rest` the input belongs to someone else
+    until `put_back`.
     """
 
     def __init__(self, limit: int) -> None:
-        self._limit = limit
+        self.limit = limit
         self._input = b""
         self._position = 0
         self._overlong = b""
@@ -47,14 +48,14 @@ class CommandLines:
         if not (line or self._overlong[-1:]).endswith(b"\r"):
             self.got_bare_newline = True
         if self._overlong:
-            line, self._overlong = self._overlong[: self._limit], b""
-        return line.rstrip(b"\r")[: self._limit]
+            line, self._overlong = self._overlong[: self.limit], b""
+        return line.rstrip(b"\r")[: self.limit]
 
     def _bound(self) -> None:
         """Keep no more of an endless line than is ever looked at, and its last byte."""
-        if len(self) > self._limit:
+        if len(self) > self.limit:
             rest = self.take_rest()
-            self._overlong = (self._overlong or rest)[: self._limit] + rest[-1:]
+            self._overlong = (self._overlong or rest)[: self.limit] + rest[-1:]
 
     def peek(self, limit: int) -> bytes:
         """Up to `limit` bytes of what waits behind the lines taken so far."""

@@ -17,9 +17,11 @@ from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
+from pymta.model.sasl import SaslStep
 from pymta.model.tls import TlsSession
 from pymta.protocol.smtp.commands import COMMANDS, Command, Given, command_table
 from pymta.protocol.smtp.framing import CommandLines
+from pymta.protocol.smtp.server_auth import AuthRules, auth_keywords
 from pymta.protocol.smtp.server_content import Transaction
 from pymta.protocol.smtp.server_context import access_context
 from pymta.protocol.smtp.server_events import (
@@ -35,9 +37,10 @@ from pymta.protocol.smtp.server_events import (
     Note,
     ServerSignal,
 )
-from pymta.protocol.smtp.server_log import Tally, escaped, note_end, reject_line
+from pymta.protocol.smtp.server_log import Tally, escaped, note_end, reject_line, sasl_words
 from pymta.protocol.smtp.server_message import MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
+from pymta.protocol.smtp.server_pipelining import is_improper_pipelining
 from pymta.protocol.smtp.server_replies import (
     BAD_SYNTAX,
     BAD_UTF8,
@@ -45,7 +48,6 @@ from pymta.protocol.smtp.server_replies import (
     NOT_RECOGNIZED,
     REWRITE_FAILED,
     TLS_FIRST,
-    UNSYNCHRONIZED,
     encoded,
     softened,
 )
@@ -82,6 +84,7 @@ class ServerSession:
         self.verb = "CONNECT"
         self.transaction = Transaction()
         self.tls: TlsSession | None = None
+        self.auth: AuthRules | None = None
         self.farewell: Reply | None = None
         self.error_count = 0
         self.unauthorized_pipelining = False
@@ -94,6 +97,7 @@ class ServerSession:
         self._output: list[bytes] = []
         self.lines = CommandLines(options.line_length_limit)
         self._command: Command | None = None
+        self._line_reader: Callable[[bytes | None], None] | None = None
         self._tally = Tally()
         self.where = "CONNECT"
         self.message = MessageReceiver(self)
@@ -167,7 +171,10 @@ class ServerSession:
     def tls_prepared(self, refusal: Reply | None = None) -> None:
         self._answered(refusal)
 
-    def tls_started(self, tls: TlsSession) -> None:
+    def authenticated(self, step: SaslStep, exchange: object) -> None:
+        self._answered(step, exchange)
+
+    def tls_started(self, tls: TlsSession | None) -> None:
         self._answered(tls)
 
     def resume(self) -> None:
@@ -210,7 +217,11 @@ class ServerSession:
 
     def security_offers(self) -> list[str]:
         """EHLO keywords that depend on what has been agreed so far."""
-        return ["STARTTLS"] if offers_starttls(self) else []
+        return [*(("STARTTLS",) if offers_starttls(self) else ()), *auth_keywords(self)]
+
+    def expect_line(self, reader: Callable[[bytes | None], None], limit: int) -> None:
+        """The next line is no command but for `reader`, as None where it has `limit` bytes or more."""
+        self._line_reader, self.lines.limit = reader, limit
 
     def fail(self, reply: Reply) -> None:
         """Answer a command that did not; errors add up to `smtpd_hard_error_limit`."""
@@ -257,10 +268,7 @@ class ServerSession:
 
     def assign_queue_id(self) -> None:
         self.transaction.queue_id = self._new_queue_id()
-        sasl = ""
-        if self.client.sasl_username:
-            sasl = f", sasl_method={self.client.sasl_method}, sasl_username={self.client.sasl_username}"
-        self.emit(Note(f"{self.transaction.queue_id}: client={self.label}{sasl}"))
+        self.emit(Note(f"{self.transaction.queue_id}: client={self.label}{sasl_words(self.client)}"))
 
     def note_reject(self, where: str, text: str, sender: Address | None = None) -> None:
         line = reject_line(self, where, text, sender)
@@ -311,7 +319,12 @@ class ServerSession:
         line = self.lines.next_line()
         if line is None:
             return self._see_eof()
-        self._read_command(line)
+        if self._line_reader:
+            reader, self._line_reader = self._line_reader, None
+            too_long, self.lines.limit = len(line) >= self.lines.limit, self.options.line_length_limit
+            reader(None if too_long else line)
+        else:
+            self._read_command(line)
         return True
 
     def _see_eof(self) -> bool:
@@ -392,7 +405,7 @@ class ServerSession:
             self.fail(TLS_FIRST)
             return
         self.where = command.verb
-        if self._is_improper_pipelining(command):
+        if is_improper_pipelining(self, command):
             return
         if command.is_junk:
             self._count_junk()
@@ -403,19 +416,6 @@ class ServerSession:
             self.ask(Complete(found.address), lambda address: self._completed(command, found, address))
         elif found is not None:
             self._consult(command, found, found if command.stage is Stage.HELO else None)
-
-    def _is_improper_pipelining(self, command: Command) -> bool:
-        """Whether the client is cut off for bytes behind a command whose reply it had to wait for."""
-        if not len(self.lines) or (self.client.protocol != "SMTP" and not command.ends_group):
-            return False
-        if not self.unauthorized_pipelining:
-            self.unauthorized_pipelining = True
-            waiting = escaped(self.lines.peek(100).decode("latin-1"))
-            self.emit(Note(f"improper command pipelining after {command.verb} from {self.label}: {waiting}"))
-        if not self.options.forbid_unauth_pipelining:
-            return False
-        self.give_up(UNSYNCHRONIZED)
-        return True
 
     def _completed(self, command: Command, given: Given, address: Address | None) -> None:
         if address is None:

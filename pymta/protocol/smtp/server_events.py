@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 
 from pymta.model.access import AccessContext, Effect
@@ -92,7 +92,7 @@ class PrepareTls:
 class StartTls:
     """Send what there is to send, then shake hands; what the client sent before that is void (RFC 3207 4.2).
 
-    Answer: `tls_started(tls)`. Where the handshake fails the session is at its end.
+    Answer: `tls_started(tls)`, None where the handshake failed: that is the end of the session.
     """
 
 
@@ -101,6 +101,25 @@ class Delay:
     """Wait before the reply goes out (`smtpd_error_sleep_time`). Answer: `resume()`."""
 
     seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Authenticate:
+    """A client's next word in AUTH. Answer: `authenticated(step, exchange)`.
+
+    `exchange` is None at first, then what the answer before gave; `response` is None without an initial response.
+    """
+
+    mechanism: str
+    response: bytes | None = field(repr=False)
+    exchange: object = None
+
+
+@dataclass(frozen=True, slots=True)
+class CancelAuthentication:
+    """Nobody goes on with this exchange."""
+
+    exchange: object
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,5 +136,18 @@ class Close:
 
 
 Event = (
-    Decide | Complete | Classify | OpenDraft | Content | Commit | Abort | PrepareTls | StartTls | Delay | Note | Close
+    Decide
+    | Complete
+    | Classify
+    | OpenDraft
+    | Content
+    | Commit
+    | Abort
+    | Authenticate
+    | CancelAuthentication
+    | PrepareTls
+    | StartTls
+    | Delay
+    | Note
+    | Close
 )

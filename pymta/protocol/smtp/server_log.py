@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from pymta.model.address import Address
+from pymta.model.envelope import Client
 from pymta.protocol.smtp.server_events import Note
 
 if TYPE_CHECKING:
@@ -13,6 +14,13 @@ if TYPE_CHECKING:
     from pymta.protocol.smtp.server import ServerSession
 
 AFTER_MESSAGE = "END-OF-MESSAGE"
+
+
+def sasl_words(client: Client) -> str:
+    """What follows `client=NAME[ADDR]` for one who logged in, or who says in MAIL for whom he sends."""
+    words = [("sasl_method", client.sasl_method), ("sasl_username", client.sasl_username)]
+    words.append(("sasl_sender", client.sasl_sender))
+    return "".join(f", {name}={value}" for name, value in words if value)
 
 
 def escaped(text: str) -> str:

@@ -45,13 +45,16 @@ def _prepared(session: ServerSession, refusal: Reply | None) -> None:
     session.ask(StartTls(), lambda tls: _started(session, tls))
 
 
-def _started(session: ServerSession, tls: TlsSession) -> None:
+def _started(session: ServerSession, tls: TlsSession | None) -> None:
     """RFC 3207 4.2: all that was said before is void, and so is what the client sent ahead of the handshake."""
+    if tls is None:
+        session.give_up_on_client()
+        return
     session.count_success()
     session.lines.take_rest()
     session.reset_transaction()
     session.helo_name = None
-    session.client = replace(session.client, helo="")
+    session.client = replace(session.client, helo="", sasl_method="", sasl_username="")
     secure(session, tls)
     unmet = _unmet_requirement(session)
     if unmet:
@@ -64,7 +67,10 @@ def begin_wrapped(session: ServerSession) -> None:
     session.ask(StartTls(), lambda tls: _wrapped(session, tls))
 
 
-def _wrapped(session: ServerSession, tls: TlsSession) -> None:
+def _wrapped(session: ServerSession, tls: TlsSession | None) -> None:
+    if tls is None:
+        session.give_up_on_client()
+        return
     secure(session, tls)
     unmet = _unmet_requirement(session)
     if unmet:
