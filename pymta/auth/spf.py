@@ -87,7 +87,7 @@ def _lookup(name: str, rdtype: str, strict: object = True, timeout: object = Non
     return _ANSWERS.get().records(_Key(name.lower().rstrip("."), rdtype))
 
 
-def _nothing_at_hand(name: str, rdtype: str) -> Answer | None:
+def nothing_at_hand(name: str, rdtype: str) -> Answer | None:
     return None
 
 
@@ -104,7 +104,7 @@ async def check_host(
     *,
     receiver: str,
     time_limit: float = 20.0,
-    at_hand: AtHand = _nothing_at_hand,
+    at_hand: AtHand = nothing_at_hand,
 ) -> SpfResult:
     """One SPF check; never raises. `sender` is the MAIL FROM mailbox, ignored for the HELO identity.
 
