@@ -13,6 +13,7 @@ from pymta.model.envelope import Client, Envelope, Origin
 from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId
 from pymta.model.reply import Reply
 from pymta.model.route import Route
+from pymta.model.sasl import Mechanism, SaslStep, Secret, SecretKind
 
 
 class Clock(Protocol):
@@ -259,3 +260,51 @@ class Notifier(Protocol):
     async def succeeded(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
         """Success report for recipients with NOTIFY=SUCCESS."""
         ...
+
+
+class PasswordDatabase(Protocol):
+    """Whose password is which. Raises AuthUnavailableError where that cannot be known now.
+
+    Whether there is such a user must not show in the time that an answer takes.
+    """
+
+    async def verify(self, username: str, password: str) -> bool: ...
+
+    async def secret(self, username: str) -> Secret | None:
+        """What mechanisms can use that never see the password; None where there is no such user."""
+        ...
+
+    async def secret_kinds(self) -> SecretKind:
+        """What `secret` has for every account."""
+        ...
+
+
+class TokenVerifier(Protocol):
+    async def verify_token(self, username: str, token: str) -> str | None:
+        """Whose OAuth 2 access token this is, None where it is not good for `username` (empty: anybody).
+
+        Raises AuthUnavailableError where that cannot be known now.
+        """
+        ...
+
+
+class SaslExchange(Protocol):
+    """One client's attempt to log in. Never raises: what cannot be known is a temporary failure."""
+
+    async def step(self, response: bytes | None) -> SaslStep:
+        """Take the initial response (None without one), then each response to a challenge."""
+        ...
+
+    def cancel(self) -> None:
+        """The client gave up, or is gone."""
+        ...
+
+
+class SaslBackend(Protocol):
+    """Who runs mechanisms on the server's side (`smtpd_sasl_type`)."""
+
+    async def mechanisms(self) -> Sequence[Mechanism]:
+        """What it can run now. Raises AuthUnavailableError."""
+        ...
+
+    def begin(self, mechanism: str, client: Client) -> SaslExchange: ...

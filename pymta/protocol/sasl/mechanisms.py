@@ -79,11 +79,14 @@ def known(name: str) -> Mechanism:
     return Mechanism(folded, FLAGS.get(folded, _F.DICTIONARY | _F.ACTIVE))
 
 
-def offered(kinds: SecretKind, *, passwords: bool, tokens: bool) -> Sequence[Mechanism]:
-    """What a server can run whose accounts all have `kinds`, that can check passwords, that can check tokens."""
+def offered(kinds: SecretKind, *, passwords: bool, tokens: bool, bindings: bool = False) -> Sequence[Mechanism]:
+    """What a server can run whose accounts all have `kinds`, that can check passwords, that can check tokens.
+
+    `bindings` tells that the session's TLS channel can be bound to.
+    """
     names = []
     if kinds & SecretKind.SCRAM:
-        names += ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"]
+        names += ["SCRAM-SHA-256-PLUS", "SCRAM-SHA-256"] if bindings else ["SCRAM-SHA-256"]
     if kinds & SecretKind.PASSWORD:
         names.append("CRAM-MD5")
     if tokens:

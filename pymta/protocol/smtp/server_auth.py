@@ -27,6 +27,7 @@ _TOO_LONG = Reply.of(500, "SASL response limit exceeded", "5.5.6")
 _ABORTED = Reply.of(501, "Authentication aborted", "5.7.0")
 _SUCCESS = Reply.of(235, "Authentication successful", "2.7.0")
 _NO_MECHANISM = SaslFailure("Invalid authentication mechanism")
+_UNAVAILABLE = SaslFailure("Temporary authentication failure", is_temporary=True)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -39,7 +40,7 @@ class AuthRules:
     """What AUTH is in one session; a session without rules has it not enabled.
 
     `clear` and `secured` are the mechanisms without and with TLS. `is_announced` is False for clients of
-    `smtpd_sasl_exceptions_networks`. `needs_tls` is `smtpd_tls_auth_only`, `repeats_keyword`
+    `smtpd_sasl_exceptions_networks`, `is_available` while nobody can tell who is who. `needs_tls` is `smtpd_tls_auth_only`, `repeats_keyword`
     `broken_sasl_auth_clients`, `response_limit` in bytes. `admit` counts an AUTH command and gives the refusal of
     one too many.
     """
@@ -47,6 +48,7 @@ class AuthRules:
     clear: tuple[str, ...] = ()
     secured: tuple[str, ...] = ()
     is_announced: bool = True
+    is_available: bool = True
     needs_tls: bool = False
     repeats_keyword: bool = False
     response_limit: int = 12288
@@ -110,7 +112,7 @@ class _Attempt:
         session = self._session
         assert session.auth is not None
         if self._exchange is None and self._method.upper() not in session.auth.mechanisms(session.tls is not None):
-            self._take(_NO_MECHANISM)
+            self._take(_NO_MECHANISM if session.auth.is_available else _UNAVAILABLE)
             return
         session.ask(Authenticate(self._method, response, self._exchange), self._take)
 
