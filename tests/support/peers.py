@@ -41,7 +41,8 @@ def program(name: str) -> str:
 
 def environment() -> dict[str, str]:
     """The environment in which unpacked programs find their libraries."""
-    libraries = [ROOT / "usr/lib/postfix", ROOT / "usr/lib/x86_64-linux-gnu", ROOT / "lib/x86_64-linux-gnu"]
+    folders = ("usr/lib/postfix", "usr/lib/x86_64-linux-gnu", "lib/x86_64-linux-gnu", "usr/lib")
+    libraries = [ROOT / folder for folder in folders]
     return {**os.environ, "LD_LIBRARY_PATH": ":".join(map(str, libraries)), "LC_ALL": "C"}
 
 
