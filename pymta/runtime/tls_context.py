@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import ssl
 from dataclasses import dataclass
 
@@ -34,6 +35,20 @@ class Authorities:
         if self.anchors:
             # A trust anchor need not be a root, nor say that it is an authority (smtp_tls_trust_anchor_file).
             context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_PARTIAL_CHAIN
+
+
+def ssl_options(text: str) -> ssl.Options:
+    """`tls_ssl_options`: OpenSSL's names without `SSL_OP_`, or hexadecimal. Raises ValueError for an unknown one."""
+    options = ssl.Options(0)
+    for word in re.split(r"[,\s]+", text.strip().upper()):
+        if word.startswith("0X"):
+            options |= ssl.Options(int(word, 16))
+        elif word:
+            known = getattr(ssl.Options, f"OP_{word}", None)
+            if known is None:
+                raise ValueError(f'unknown or unusable TLS option "{word}"')
+            options |= known
+    return options
 
 
 def server_context(protocols: Protocols, ciphers: str, *, prefer_own_ciphers: bool, tickets: bool) -> ssl.SSLContext:

@@ -23,9 +23,13 @@ from pymta.protocol.smtp.server_events import (
     Event,
     Note,
     OpenDraft,
+    PrepareTls,
     ServerSignal,
+    StartTls,
 )
+from pymta.runtime.tls_handshake import HandshakeError
 from pymta.smtpd.desk import Desk
+from pymta.smtpd.tls import ServerTls
 
 READ_AHEAD = 1 << 17
 """How much a client may send ahead of what is worked off before reading stops, in bytes."""
@@ -38,6 +42,9 @@ class Host(Protocol):
 
     desk: Desk
 
+    tls: ServerTls | None
+
+    async def prepare_tls(self, client: Client) -> Reply | None: ...
     async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply: ...
     def left(self, connection: Connection, client: Client | None) -> None: ...
 
@@ -61,6 +68,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._wakeup: asyncio.Future[None] | None = None
         self._is_writable = True
         self._is_reading = True
+        self._is_shaking_hands = False
         self._early = bytearray()
         self._has_eof = False
         self._is_lost = False
@@ -73,17 +81,21 @@ class Connection(aiosmtpd.smtp.SMTP):
     # asyncio calls these.
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = self.wire = cast(asyncio.Transport, transport)
+        self.transport = self.wire = self.accepted = cast(asyncio.Transport, transport)
         self.wire.set_write_buffer_limits(high=WRITE_BEHIND)
         self._deadline = self._loop.time() + self._settings.smtpd_timeout
         self._timer = self._loop.call_at(self._deadline, self._check_deadline)
+        if self._host.tls and self._host.tls.is_wrapper:
+            # The client's first bytes are for the handshake.
+            self._pause_reading()
         self._worker = self._loop.create_task(self._work())
 
     def data_received(self, data: bytes) -> None:
         session = self._session
-        if session is None:
+        if session is None or self._is_shaking_hands:
             self._early += data
-            self._pause_reading()
+            if not self._is_shaking_hands:
+                self._pause_reading()
             return
         self._extend_deadline(len(data))
         session.receive_data(data)
@@ -97,7 +109,8 @@ class Connection(aiosmtpd.smtp.SMTP):
             self._session.receive_eof()
             self._proceed()
         self._has_eof = True
-        return True
+        # TLS knows no half of a connection.
+        return self.wire is self.accepted
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_lost = self._has_eof = self._is_writable = True
@@ -163,7 +176,8 @@ class Connection(aiosmtpd.smtp.SMTP):
         """Find out who it is; what comes before the greeting waits."""
         admitted = await self._host.admit(self.wire)
         if isinstance(admitted, Reply):
-            self.wire.write(admitted.encode())
+            if not self._host.tls or not self._host.tls.is_wrapper:
+                self.wire.write(admitted.encode())
             self._finish()
             return
         self._session = admitted
@@ -226,7 +240,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         session.classified(await self._desk.classify(event.verb))
 
     async def _open_draft(self, event: OpenDraft, session: ServerSession) -> None:
-        opened = await self._desk.open_draft(event, session.client)
+        opened = await self._desk.open_draft(event, session.client, session.tls)
         if isinstance(opened, Reply):
             session.draft_opened(opened)
         else:
@@ -247,6 +261,33 @@ class Connection(aiosmtpd.smtp.SMTP):
         draft, self._draft = self._draft, None
         if draft:
             await self._desk.abort(draft)
+
+    async def _prepare_tls(self, event: PrepareTls, session: ServerSession) -> None:
+        session.tls_prepared(await self._host.prepare_tls(session.client))
+
+    async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
+        """Decrypted data may come before the handshake is known to be done: it waits for the new transport."""
+        self._flush(session)
+        assert self._host.tls is not None, "a session begins TLS only where it is offered"
+        self._early.clear()
+        self._is_shaking_hands = True
+        try:
+            self.wire, tls = await self._host.tls.accept(self.accepted, self)
+        except HandshakeError as error:
+            self._host.tls.note_failure(session.label, error)
+            self._is_lost = True
+            session.tls_started(None)
+            return
+        finally:
+            self._is_shaking_hands = False
+        self.transport, self._is_reading = self.wire, True
+        self.wire.set_write_buffer_limits(high=WRITE_BEHIND)
+        self._extend_deadline(0)
+        session.tls_started(tls)
+        session.receive_data(bytes(self._early))
+        self._early.clear()
+        if self._has_eof:
+            session.receive_eof()
 
     async def _delay(self, event: Delay, session: ServerSession) -> None:
         self._flush(session)
@@ -322,5 +363,7 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     OpenDraft: Connection._open_draft,
     Commit: Connection._commit,
     Abort: Connection._abort,
+    PrepareTls: Connection._prepare_tls,
+    StartTls: Connection._start_tls,
     Delay: Connection._delay,
 }

@@ -9,6 +9,7 @@ from pymta.model.access import AccessContext, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client, Origin
 from pymta.model.reply import Reply
+from pymta.model.tls import TlsSession
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory
 from pymta.protocol.smtp.server_events import CommandKind, Commit, OpenDraft
 from pymta.smtpd.received import received_header
@@ -32,6 +33,7 @@ class Desk:
     log: Log
     noop_commands: StringList
     forbidden_commands: StringList
+    shows_tls: bool = False
 
     async def decide(self, context: AccessContext) -> Verdict:
         try:
@@ -63,23 +65,24 @@ class Desk:
             self._failed(f"looking up command {verb}", error)
         return CommandKind.OTHER
 
-    async def open_draft(self, event: OpenDraft, client: Client) -> Draft | Reply:
+    async def open_draft(self, event: OpenDraft, client: Client, tls: TlsSession | None = None) -> Draft | Reply:
         """A draft that begins with what PREPEND asked for and our Received header."""
         try:
             draft = await self.intake.begin(event.envelope, client, Origin.SMTP, event.queue_id)
         except Exception as error:
             self._failed(f"{event.queue_id}: opening the message", error)
             return _WRITE_FAILED
-        draft.write(b"".join([*map(_header_line, event.prepended), self._received(event, client)]))
+        draft.write(b"".join([*map(_header_line, event.prepended), self._received(event, client, tls)]))
         return draft
 
-    def _received(self, event: OpenDraft, client: Client) -> bytes:
+    def _received(self, event: OpenDraft, client: Client, tls: TlsSession | None) -> bytes:
         return received_header(
             client,
             self.settings.myhostname,
             self.settings.mail_name,
             event.queue_id,
             self.clock.now(),
+            tls=tls if self.shows_tls else None,
             only_recipient=event.only_recipient,
             smtputf8=event.envelope.smtputf8,
         )

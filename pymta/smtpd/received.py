@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
 
 from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.queue import QueueId
+from pymta.model.tls import TlsSession
+
+_NOT_IN_COMMENTS = str.maketrans(dict.fromkeys('()\\"', "?"))
 
 
 def received_header(
@@ -16,24 +20,54 @@ def received_header(
     queue_id: QueueId,
     now: float,
     *,
+    tls: TlsSession | None = None,
     only_recipient: Address | None = None,
     smtputf8: bool = False,
 ) -> bytes:
     """`Received: from HELO (NAME [ADDR]) by HOST (MAILNAME) with ESMTP id QID for <rcpt>; date`, folded.
 
-    `for` is there with one recipient only, so that nobody learns of others. `now` is seconds since the epoch.
+    `for` is there with one recipient only, so that nobody learns of others. `now` is seconds since the epoch. `tls` is
+    given where the header shall tell of it (`smtpd_tls_received_header`).
     """
-    protocol = f"UTF8{client.protocol.removeprefix('E')}" if smtputf8 else client.protocol
     lines = [
         f"Received: from {client.helo or client.name} ({client.name} [{address_literal(client.address)}])",
-        f"\tby {host} ({mail_name}) with {protocol} id {queue_id}",
+        *(_tls_lines(tls) if tls else ()),
+        f"\tby {host} ({mail_name}) with {_protocol(client, smtputf8)} id {queue_id}",
     ]
     if only_recipient is not None:
         lines.append(f"\tfor <{only_recipient.quoted()}>; {header_date(now)}")
     else:
-        lines[1] += ";"
+        lines[-1] += ";"
         lines.append(f"\t{header_date(now)}")
     return ("\r\n".join(lines) + "\r\n").encode("utf-8", "replace")
+
+
+def _protocol(client: Client, smtputf8: bool) -> str:
+    """RFC 3848, RFC 6531: ESMTP with S for TLS and A for a login; UTF8SMTP the same."""
+    protocol = client.protocol
+    if protocol == "ESMTP":
+        protocol += ("S" if client.tls else "") + ("A" if client.sasl_username else "")
+    return f"UTF8{protocol.removeprefix('E')}" if smtputf8 else protocol
+
+
+def _tls_lines(tls: TlsSession) -> Iterator[str]:
+    details = tls.details.replace(" client-signature", "\r\n\t client-signature")
+    yield f"\t(using {tls.protocol} with cipher {tls.cipher} ({tls.bits}/{tls.algorithm_bits} bits)" + (
+        f"\r\n\t {details})" if details else ")"
+    )
+    shown = tls.certificate
+    if shown:
+        standing = "verified OK" if tls.is_trusted else "not verified"
+        yield f'\t(Client CN "{_comment(shown.subject)}", Issuer "{_comment(shown.issuer)}" ({standing}))'
+    elif tls.asked_for_certificate:
+        yield "\t(Client did not present a certificate)"
+    else:
+        yield "\t(No client certificate requested)"
+
+
+def _comment(text: str) -> str:
+    """Fit to stand in a header's comment."""
+    return text.translate(_NOT_IN_COMMENTS)
 
 
 def address_literal(address: str) -> str:

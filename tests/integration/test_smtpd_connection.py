@@ -290,14 +290,13 @@ async def test_large_content_streams() -> None:
         assert _resident() - before < 12_000_000
 
 
-async def test_starttls_and_auth_are_not_there_yet() -> None:
-    """Defects 6, 7 and 10 cannot happen: neither is offered, nor answered with anything but 500."""
+async def test_starttls_and_auth_are_not_offered_without_settings_for_them() -> None:
     async with running() as server:
         talk = await server.talk()
         await talk.reply()
         assert "STARTTLS" not in await talk.ask("EHLO x")
-        assert (await talk.ask("STARTTLS")).startswith("500 5.5.2")
-        assert (await talk.ask("AUTH PLAIN AGEAYg==")).startswith("500 5.5.2")
+        assert await talk.ask("STARTTLS") == "502 5.5.1 Error: command not implemented"
+        assert (await talk.ask("AUTH PLAIN AGEAYg==")).startswith("50")
 
 
 async def test_a_client_that_never_reads_is_cut_off() -> None:
