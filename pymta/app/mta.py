@@ -13,12 +13,10 @@ from typing import Any, Self
 from pymta.app.actions import open_actions
 from pymta.app.admin import Administration
 from pymta.app.plan import listen_plan
-from pymta.app.problems import problems
 from pymta.app.requeue import Resubmitter
 from pymta.app.settings import Settings
 from pymta.app.submit import submit_message
 from pymta.app.switch import Switch
-from pymta.app.wiring import Lasting, Wiring
 from pymta.config import Config, Severity
 from pymta.control.queue import QueueCommands
 from pymta.control.service import ControlService, Hooks
@@ -38,9 +36,13 @@ from pymta.runtime.logging import MailLog, PythonLogSink
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import make_directory
 from pymta.runtime.sockets import listen
-from pymta.smtpd import SmtpServer
+from pymta.runtime.tls_files import PemFiles
 from pymta.spool import SqliteSpool
 from pymta.spool.faults import NO_FAULTS, Faults
+
+from pymta.app.problems import problems
+from pymta.app.wiring import Lasting, Wiring
+from pymta.smtpd import SmtpServer
 
 _DRAIN_SECONDS = 10.0
 
@@ -64,6 +66,7 @@ class MTA:
         sockets: Mapping[str, Sequence[socket.socket]] | None = None,
         actions: UserActions | None = None,
         on_stop: Callable[[], None] | None = None,
+        keys: PemFiles | None = None,
         clock: Clock | None = None,
         faults: Faults = NO_FAULTS,
     ) -> None:
@@ -107,6 +110,7 @@ class MTA:
             actions=actions or open_actions(config),
             agents=agents or {},
             restrictions=restrictions or {},
+            keys=keys or PemFiles(),
         )
         self._switch.wiring = Wiring(config, self._lasting)
         self._collector = DropCollector(self.places.maildrop, self._wiring.pickup, self._wiring.log("pickup"))

@@ -15,6 +15,8 @@ from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
 from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
+from pymta.smtpd.tls_settings import SmtpdTlsSettings
+
 from pymta.smtpd import SmtpdSettings
 
 SETTINGS: tuple[type[Any], ...] = (
@@ -32,6 +34,7 @@ SETTINGS: tuple[type[Any], ...] = (
     SigningSettings,
     SmtpSettings,
     SmtpdSettings,
+    SmtpdTlsSettings,
     VirtualSettings,
 )
 

@@ -11,6 +11,7 @@ from pymta.access import AccessEngine, AccessSettings
 from pymta.app.agents import AgentParts, make_agent
 from pymta.app.own import own_addresses
 from pymta.app.plan import Plan, make_plan
+from pymta.app.tls import server_tls
 from pymta.auth.dkim_sign import Signer
 from pymta.auth.dkim_sign_build import make_signer
 from pymta.auth.dkim_sign_settings import SigningSettings
@@ -29,13 +30,15 @@ from pymta.pickup.settings import PickupSettings
 from pymta.ports import Clock, DeliveryAgent, Queue, Restriction
 from pymta.rewrite import MappingSettings, Recipients, RecipientSettings, Rewriter, RewriteSettings
 from pymta.runtime.logging import MailLog, ServiceLog
-from pymta.smtpd import SmtpdSettings, SmtpServer
+from pymta.runtime.tls_files import PemFiles
 from pymta.tables import TableFactory
+
+from pymta.smtpd import SmtpdSettings, SmtpServer
 
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What outlives a reload. `agents` and `restrictions` are the app's own, by name."""
+    """What outlives a reload. `agents` and `restrictions` are the app's own, by name; `keys` what root could read."""
 
     clock: Clock
     log: MailLog
@@ -44,6 +47,7 @@ class Lasting:
     actions: UserActions
     agents: Mapping[str, DeliveryAgent] = field(default_factory=dict)
     restrictions: Mapping[str, Restriction] = field(default_factory=dict)
+    keys: PemFiles = field(default_factory=PemFiles)
 
 
 class Wiring:
@@ -184,6 +188,7 @@ class Wiring:
             log=log,
             tables=self.tables,
             name=service.name,
+            tls=server_tls(config, self._lasting.keys, self.tables, self._lasting.clock, log),
         )
 
     def _intake_of(self, service: Service, config: Config) -> Cleanup:

@@ -12,7 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
+from pymta.app.tls import read_keys
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.errors import ConfigError, PymtaError
@@ -22,7 +22,10 @@ from pymta.runtime.loop import run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
 from pymta.runtime.sockets import inherited_sockets, listen, notify_systemd
+from pymta.runtime.tls_files import PemFiles
 from pymta.spool.faults import from_environment
+
+from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
 
 Ready = Callable[[], None]
 _READY = b"ready"
@@ -36,6 +39,7 @@ class Prepared:
     log: MailLog
     sockets: dict[str, list[socket.socket]]
     actions: UserActions
+    keys: PemFiles
 
 
 def check(directory: Path) -> int:
@@ -71,9 +75,10 @@ def _prepare(directory: Path) -> Prepared:
     log = _open_log(config, account)
     sockets = _bind(listen_plan(config))
     actions = open_actions(config)
+    keys = read_keys(config)
     if account is not None:
         become(account)
-    return Prepared(config, log, sockets, actions)
+    return Prepared(config, log, sockets, actions, keys)
 
 
 def _account(config: Config) -> pwd.struct_passwd | None:
@@ -129,6 +134,7 @@ async def _serve(prepared: Prepared, ready: Ready) -> int:
         sockets=prepared.sockets,
         actions=prepared.actions,
         on_stop=stop.set,
+        keys=prepared.keys,
         faults=from_environment(os.environ),
     )
     loop = asyncio.get_running_loop()

@@ -11,12 +11,14 @@ from pymta.model.reply import Reply
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, RecipientDirectory, Resolver
 from pymta.protocol.smtp.commands import COMMANDS, Command, command_table
 from pymta.protocol.smtp.server import ServerSession
+from pymta.protocol.smtp.server_starttls import with_starttls
 from pymta.smtpd.connection import Connection
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
 from pymta.smtpd.limits import ConnectionLimits
 from pymta.smtpd.peer import client_from_socket, look_up_name
 from pymta.smtpd.settings import SmtpdSettings, session_options
+from pymta.smtpd.tls import ServerTls, with_tls
 from pymta.tables import TableFactory
 
 BACKLOG = 1024
@@ -44,17 +46,38 @@ class SmtpServer:
         tables: TableFactory,
         name: str = "smtp",
         commands: Sequence[Command] = COMMANDS,
+        tls: ServerTls | None = None,
     ) -> None:
         noop_commands = tables.string_list(settings.smtpd_noop_commands)
         forbidden_commands = tables.string_list(settings.smtpd_forbidden_commands)
-        self.desk = Desk(settings, policy, intake, rewriter, directory, clock, log, noop_commands, forbidden_commands)
+        self.tls = tls if tls and tls.is_on else None
+        shows_tls = self.tls is not None and self.tls.settings.smtpd_tls_received_header
+        self.desk = Desk(
+            settings,
+            policy,
+            intake,
+            rewriter,
+            directory,
+            clock,
+            log,
+            noop_commands,
+            forbidden_commands,
+            shows_tls,
+        )
         self._settings = settings
         self._resolver = resolver
         self._name = name
-        self._commands = commands
-        self._table = command_table(commands)
-        self._options = session_options(settings)
-        self._excluded_options = session_options(settings, bare_newline_excluded=True)
+        self._commands = with_starttls(commands)
+        self._table = command_table(self._commands)
+        self._options = with_tls(session_options(settings), self.tls)
+        self._excluded_options = with_tls(session_options(settings, bare_newline_excluded=True), self.tls)
+        self._tls_limits = ConnectionLimits(
+            0,
+            self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0,
+            settings.anvil_rate_time_unit,
+            settings.smtpd_client_ipv4_prefix_length,
+            settings.smtpd_client_ipv6_prefix_length,
+        )
         self._bare_newline_exclusions = tables.network_list(settings.smtpd_forbid_bare_newline_exclusions)
         self._limit_exceptions = tables.network_list(settings.smtpd_client_event_limit_exceptions)
         self._limits = ConnectionLimits(
@@ -70,6 +93,8 @@ class SmtpServer:
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Accept clients on listening or bound sockets from now on; returns at once."""
+        if self.tls:
+            self.tls.open()
         loop = asyncio.get_running_loop()
         for listener in sockets:
             create = loop.create_unix_server if listener.family == socket.AF_UNIX else loop.create_server
@@ -129,9 +154,21 @@ class SmtpServer:
             table=self._table,
         )
 
+    async def prepare_tls(self, client: Client) -> Reply | None:
+        """Whether a client may begin another TLS session (`smtpd_client_new_tls_session_rate_limit`)."""
+        limits = self._tls_limits
+        if not limits.window or await self._limit_exceptions.matches(client.address):
+            return None
+        _, rate = limits.opened(client.address, self.desk.clock.monotonic())
+        limits.closed(client.address)
+        if not limits.exceeds_rate(rate):
+            return None
+        self.desk.log.warning(f"New TLS session rate limit exceeded: {rate} from {client} for service {self._name}")
+        return Reply.of(454, f"Error: too many new TLS sessions from {client}", "4.7.0")
+
     def left(self, connection: Connection, client: Client | None) -> None:
         self._connections.discard(connection)
-        address = self._counted.pop(connection.wire, None)
+        address = self._counted.pop(connection.accepted, None)
         if address:
             self._limits.closed(address)
 
