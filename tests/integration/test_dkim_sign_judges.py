@@ -40,7 +40,7 @@ MESSAGES = {
 }
 
 FORMS = ["relaxed/relaxed", "relaxed/simple", "simple/relaxed", "simple/simple"]
-# OpenDKIM's test mode leaves out blanks after the colon, so that it cannot judge simple headers that have more than one.
+# OpenDKIM's test mode drops blanks after the colon, so that it cannot judge simple headers that have more than one.
 NOT_FOR_OPENDKIM = {
     (name, "simple") for name in ("folded at once", "no blank after the colon", "empty field", "three To")
 }

@@ -43,11 +43,18 @@ def dkimpy(message: bytes, keys: Keys) -> list[str]:
     results = []
     for index, field in enumerate(fields):
         if b"a=rsa-sha256" in field:
-            good = dkim.DKIM(message).verify(
-                index, dnsfunc=lambda name, timeout=5: keys[name.decode().removesuffix(".")].encode()
-            )
-            results.append("pass" if good else "fail")
+            results.append("pass" if _verifies(dkim.DKIM(message), index, keys) else "fail")
     return results
+
+
+def _verifies(judge: dkim.DKIM, index: int, keys: Keys) -> bool:
+    def lookup(name: bytes, timeout: int = 5) -> bytes:
+        return keys[name.decode().removesuffix(".")].encode()
+
+    try:
+        return bool(judge.verify(index, dnsfunc=lookup))
+    except dkim.DKIMException:
+        return False
 
 
 def opendkim(message: bytes, keys: Keys) -> list[str]:
