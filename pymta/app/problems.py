@@ -18,6 +18,7 @@ from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
 from pymta.smtpd.tls_settings import SmtpdTlsSettings
 
 from pymta.smtpd import SmtpdSettings
+from pymta.smtpd.space import QueueSpaceSettings
 
 SETTINGS: tuple[type[Any], ...] = (
     AccessSettings,
@@ -29,6 +30,7 @@ SETTINGS: tuple[type[Any], ...] = (
     MappingSettings,
     PickupSettings,
     QueueManagerSettings,
+    QueueSpaceSettings,
     RecipientSettings,
     RewriteSettings,
     SigningSettings,

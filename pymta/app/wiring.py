@@ -30,10 +30,12 @@ from pymta.pickup.settings import PickupSettings
 from pymta.ports import Clock, DeliveryAgent, Queue, Restriction
 from pymta.rewrite import MappingSettings, Recipients, RecipientSettings, Rewriter, RewriteSettings
 from pymta.runtime.logging import MailLog, ServiceLog
+from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.tls_files import PemFiles
 from pymta.tables import TableFactory
 
 from pymta.smtpd import SmtpdSettings, SmtpServer
+from pymta.smtpd.space import QueueSpace, QueueSpaceSettings
 
 
 @dataclass(frozen=True, slots=True)
@@ -175,11 +177,12 @@ class Wiring:
             intake = intake.with_signer(self._signer(config))
         intake = intake.with_overrides(config.items("receive_override_options"))
         intake = intake.with_content_filter(config.text("content_filter"))
+        places = SpoolPlaces.below(config.text("queue_directory"))
         clients = LocalClients(build(CleanupSettings, config), self.tables, self._own)
         intake = intake.with_local_clients(clients)
         return SmtpServer(
             settings,
-            policy=policy,
+            policy=QueueSpace(build(QueueSpaceSettings, config), places.queue, policy, log),
             intake=intake,
             rewriter=rewriter,
             directory=directory,
