@@ -15,10 +15,10 @@ from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
 from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
-from pymta.smtpd.tls_settings import SmtpdTlsSettings
-
 from pymta.smtpd import SmtpdSettings
+from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.smtpd.space import QueueSpaceSettings
+from pymta.smtpd.tls_settings import SmtpdTlsSettings
 
 SETTINGS: tuple[type[Any], ...] = (
     AccessSettings,
@@ -34,6 +34,7 @@ SETTINGS: tuple[type[Any], ...] = (
     RecipientSettings,
     RewriteSettings,
     SigningSettings,
+    SaslSettings,
     SmtpSettings,
     SmtpdSettings,
     SmtpdTlsSettings,

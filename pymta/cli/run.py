@@ -12,6 +12,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
 from pymta.app.tls import read_keys
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
@@ -24,8 +25,6 @@ from pymta.runtime.privileges import become, make_directory, owner
 from pymta.runtime.sockets import inherited_sockets, listen, notify_systemd
 from pymta.runtime.tls_files import PemFiles
 from pymta.spool.faults import from_environment
-
-from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
 
 Ready = Callable[[], None]
 _READY = b"ready"
