@@ -10,7 +10,7 @@ from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.model.dns import Answer
 from pymta.model.envelope import Client, Envelope, Origin
-from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId
+from pymta.model.queue import EntryUpdate, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId
 from pymta.model.reply import Reply
 from pymta.model.route import Route
 from pymta.model.sasl import Mechanism, SaslStep, Secret, SecretKind
@@ -178,8 +178,16 @@ class Spool(Protocol):
         """The smallest `next_attempt` above `after` of incoming and deferred entries."""
         ...
 
+    async def recipients(self, queue_id: QueueId, after: int, limit: int) -> list[QueuedRecipient]:
+        """A message's recipients that are not done, by number, of those above `after`."""
+        ...
+
     def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
         """Entries in queue-id order, in batches from disk; never all in memory."""
+        ...
+
+    def find(self, query: QueueFilter) -> AsyncIterator[Sequence[Found]]:
+        """The same messages in the same order, some hundreds at a time, without what only a listing shows."""
         ...
 
     async def counts(self) -> dict[str, int]:

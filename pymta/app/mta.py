@@ -99,7 +99,7 @@ class MTA:
             faults=faults,
         )
         self._admin = QueueAdmin(
-            self._qmgr, self._spool, self._clock, self._log.service(f"{tag}/postsuper"), Resubmitter(self._switch)
+            self._qmgr, self._spool, self._clock, self._log.service(f"{tag}/postsuper"), Resubmitter(self._switch, self._spool)
         )
         self.queue = Administration(self._admin)
         self._lasting = Lasting(

@@ -12,6 +12,7 @@ from pymta.runtime.sockets import Endpoint, endpoints
 
 ListenPlan = Mapping[str, list[Endpoint]]
 
+SMTP_COMMANDS = frozenset({"smtp", "lmtp"})
 DELIVERY_COMMANDS = frozenset({"smtp", "lmtp", "local", "virtual", "pipe", "error", "discard"})
 
 # Jobs that one program does without a service of their own; their entries are fine and need nothing.

@@ -5,19 +5,22 @@ from __future__ import annotations
 from pymta.app.switch import Switch
 from pymta.errors import SpoolError
 from pymta.model.envelope import Envelope, Origin, Recipient
-from pymta.model.queue import QueueEntry, QueueId, RecipientState
-from pymta.ports import Content
+from pymta.model.queue import QueueEntry, QueueId
+from pymta.ports import Content, Spool
 
 
 class Resubmitter:
     """Gives a message a new id; recipients start from the addresses that the client named."""
 
-    def __init__(self, switch: Switch) -> None:
+    def __init__(self, switch: Switch, spool: Spool) -> None:
         self._switch = switch
+        self._spool = spool
 
     async def __call__(self, entry: QueueEntry, content: Content) -> QueueId:
         """Durable on return; raises SpoolError, and then the old message stays as it is."""
-        pending = [one for one in entry.recipients if one.state is RecipientState.PENDING]
+        pending = list(entry.recipients)
+        if entry.unread:
+            pending += await self._spool.recipients(entry.queue_id, pending[-1].number, entry.unread)
         envelope = Envelope(
             sender=entry.sender,
             recipients=tuple(Recipient(one.original, one.original, one.notify, one.orcpt) for one in pending),

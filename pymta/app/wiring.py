@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from pymta.access import AccessEngine, AccessSettings
 from pymta.app.agents import AgentParts, make_agent
 from pymta.app.own import own_addresses
-from pymta.app.plan import Plan, make_plan
+from pymta.app.plan import DELIVERY_COMMANDS, SMTP_COMMANDS, Plan, make_plan
+from pymta.app.problems import problems
 from pymta.app.tls import server_tls
 from pymta.auth.dkim_sign import Signer
 from pymta.auth.dkim_sign_build import make_signer
@@ -18,7 +19,7 @@ from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.bounce import BounceService, BounceSettings
 from pymta.cleanup import Cleanup, CleanupSettings
 from pymta.cleanup.clients import LocalClients
-from pymta.config import Config, Service, build
+from pymta.config import Config, Service, Severity, build
 from pymta.control.service import ControlSettings
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.delivery.smtp import SmtpAgent
@@ -32,15 +33,20 @@ from pymta.rewrite import MappingSettings, Recipients, RecipientSettings, Rewrit
 from pymta.runtime.logging import MailLog, ServiceLog
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.tls_files import PemFiles
-from pymta.tables import TableFactory
-
 from pymta.smtpd import SmtpdSettings, SmtpServer
+from pymta.smtpd.limits import SharedCounts
+from pymta.tables import TableFactory
 from pymta.smtpd.space import QueueSpace, QueueSpaceSettings
 
 
 @dataclass(frozen=True, slots=True)
 class Lasting:
-    """What outlives a reload. `agents` and `restrictions` are the app's own, by name; `keys` what root could read."""
+    """What outlives a reload. `agents` and `restrictions` are the app's own, by name; `keys` what root could read.
+
+    Where several processes share the work (docs/processes.md): `serves_clients` is False for one without smtpd,
+    `smtp_agent` stands for every SMTP and LMTP transport in one that leaves these to others, `transports` are the
+    commands of those that it has itself. `shared_counts` count clients over all smtpd processes.
+    """
 
     clock: Clock
     log: MailLog
@@ -54,6 +60,10 @@ class Lasting:
 
 class Wiring:
     """Builds every service from `config`; raises ConfigError before anything of an older wiring is touched."""
+    serves_clients: bool = True
+    smtp_agent: DeliveryAgent | None = None
+    transports: Collection[str] = DELIVERY_COMMANDS
+    shared_counts: SharedCounts | None = None
 
     def __init__(self, config: Config, lasting: Lasting) -> None:
         self.config = config
@@ -86,7 +96,8 @@ class Wiring:
         self.control_settings = build(ControlSettings, config)
         self._delivery_logs: dict[str, ServiceLog] = {}
         self.agents: dict[str, DeliveryAgent] = self._agents()
-        self.servers = {service.key: self._server(service) for service in self.plan.smtpd}
+        smtpd = self.plan.smtpd if lasting.serves_clients else ()
+        self.servers = {service.key: self._server(service) for service in smtpd}
 
     def log(self, name: str, config: Config | None = None) -> ServiceLog:
         """The log of one service, tagged `syslog_name/name`."""
@@ -153,6 +164,11 @@ class Wiring:
             agents[name] = make_agent(service, config, parts, self.log(service.command, config))
         agents.update(self._lasting.agents)
         return agents
+            if service.command not in self._lasting.transports:
+                continue
+            if self._lasting.smtp_agent and service.command in SMTP_COMMANDS:
+                agents[name] = self._lasting.smtp_agent
+                continue
 
     def _server(self, service: Service) -> SmtpServer:
         config = self.config.for_service(service)
@@ -197,7 +213,16 @@ class Wiring:
     def _intake_of(self, service: Service, config: Config) -> Cleanup:
         name = config.text("cleanup_service_name")
         if name in self._cleanups:
+            shared_counts=self._lasting.shared_counts,
             return self._cleanups[name]
         if name == "cleanup":
             return self.cleanup
         raise ConfigError("no cleanup service of this name in master.cf", where=service.where, name=name)
+
+
+def rewire(config: Config, lasting: Lasting) -> tuple[Wiring, list[str]]:
+    """What a reload would put in force, and warnings; raises ConfigError for a configuration with errors."""
+    found = problems(config)
+    if errors := [str(one) for one in found if one.severity is Severity.ERROR]:
+        raise ConfigError("; ".join(errors))
+    return Wiring(config, lasting), [str(one) for one in found]

@@ -10,6 +10,9 @@ from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret
 
 QueueId = str
 
+ENTRY_RECIPIENTS = 1000
+"""How many recipients a `QueueEntry` holds at most; the others are read from the spool as they are needed."""
+
 
 class QueueName(Enum):
     """The queue that a message is in, as queue listings name it."""
@@ -57,7 +60,8 @@ class QueueEntry:
     began, `queued_time` when it was committed. `warned_time` is when a delay warning was made durable, or None.
     `filter` is a `transport:nexthop` from FILTER or content_filter that overrides every route. `is_notice`
     marks our own notices, which are never answered with another notice. `forced_expire` returns the message to
-    its sender after the next attempt, whatever its age (postsuper(1) -e).
+    its sender after the next attempt, whatever its age (postsuper(1) -e). An entry from the spool has the first
+    `ENTRY_RECIPIENTS` recipients; `unread` counts those behind them.
     """
 
     queue_id: QueueId
@@ -81,6 +85,16 @@ class QueueEntry:
     warned_time: float | None = None
     is_notice: bool = False
     forced_expire: bool = False
+    unread: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """As much of a message as a change of its state asks for."""
+
+    queue_id: QueueId
+    queue: QueueName
+    forced_expire: bool
 
 
 @dataclass(frozen=True, slots=True)

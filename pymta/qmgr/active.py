@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.envelope import Notify
-from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, RecipientState, RecipientUpdate
+from pymta.model.queue import (
+    ENTRY_RECIPIENTS,
+    QueuedRecipient,
+    QueueEntry,
+    QueueId,
+    RecipientState,
+    RecipientUpdate,
+)
 from pymta.ports import Content
+from pymta.qmgr.routing import duplicate_key
+
+# Keys that tell duplicates; Postfix too looks at what is in memory together.
+_KEYS_AT_ONCE = 20_000
+
+Result = tuple[QueuedRecipient, DeliveryResult]
 
 
 class ActiveMessage:
     """Grows from admission until every recipient has an outcome, then is settled.
 
-    `routed` counts recipients that were given to the scheduler or have their outcome, `waiting` the entries and
-    `in_core` the recipients that the scheduler holds or an agent works on, `in_flight` the entries an agent has,
-    `in_memory` the bytes of content. `done` are recipients that need nothing more and are not recorded yet.
+    `page` are recipients that wait to be routed, `unread` counts those that are on disk only, behind number
+    `last_number`. `in_core` counts the recipients in memory that have no outcome, `waiting` the entries that the
+    scheduler holds or an agent works on, `in_flight` those that an agent has, `in_memory` the bytes of content.
+    `done` are recipients that need nothing more and are not recorded yet; `stored` counts those that are recorded
+    as deferred by this attempt. `transports` are those that have entries of it, `read_at` when recipients were read.
     """
 
     __slots__ = (
@@ -28,14 +44,20 @@ class ActiveMessage:
         "in_core",
         "in_flight",
         "in_memory",
+        "is_damaged",
         "is_deleted",
         "is_held",
+        "is_long",
         "is_routing",
         "is_settling",
-        "routed",
+        "last_number",
+        "page",
+        "read_at",
         "seen",
         "start",
+        "stored",
         "successes",
+        "transports",
         "unread",
         "waiting",
     )
@@ -43,25 +65,36 @@ class ActiveMessage:
     def __init__(
         self, entry: QueueEntry, content: Content, start: float, in_memory: int, *, flushed: bool = False
     ) -> None:
-        self.entry = entry
+        recipients = entry.recipients
+        unread = entry.unread
+        if len(recipients) > ENTRY_RECIPIENTS:
+            unread += len(recipients) - ENTRY_RECIPIENTS
+            recipients = recipients[:ENTRY_RECIPIENTS]
+        self.entry = replace(entry, recipients=(), unread=0) if unread else entry
         self.content = content
         self.start = start
         self.in_memory = in_memory
         self.flushed = flushed
-        self.unread = 0
-        self.routed = 0
+        self.page: Sequence[QueuedRecipient] = recipients
+        self.unread = unread
+        self.is_long = unread > 0
+        self.last_number = recipients[-1].number if recipients else -1
+        self.in_core = len(recipients)
         self.waiting = 0
-        self.in_core = 0
         self.in_flight = 0
+        self.stored = 0
+        self.read_at = 0.0
         self.is_routing = False
         self.is_settling = False
         self.is_deleted = False
         self.is_held = False
+        self.is_damaged = False
         self.seen: set[object] = set()
+        self.transports: set[str] = set()
         self.done: list[int] = []
-        self.successes: list[DeliveryResult] = []
-        self.failures: list[DeliveryResult] = []
-        self.deferred: list[DeliveryResult] = []
+        self.successes: list[Result] = []
+        self.failures: list[Result] = []
+        self.deferred: list[Result] = []
 
     @property
     def queue_id(self) -> QueueId:
@@ -70,7 +103,7 @@ class ActiveMessage:
     @property
     def is_tried(self) -> bool:
         """Whether every recipient has its outcome."""
-        return self.waiting == 0 and self.routed == len(self.entry.recipients) and not self.is_routing
+        return not (self.waiting or self.page or self.unread or self.is_routing)
 
     @property
     def is_withdrawn(self) -> bool:
@@ -82,39 +115,93 @@ class ActiveMessage:
         """Whether something is under way that ends the message when it ends itself."""
         return self.in_flight > 0 or self.is_routing or self.is_settling
 
-    def note(self, recipient: QueuedRecipient, result: DeliveryResult) -> None:
+    @property
+    def results_in_core(self) -> int:
+        return len(self.deferred) + len(self.failures) + len(self.successes)
+
+    def turn_page(self, recipients: Sequence[QueuedRecipient]) -> None:
+        """More recipients were read; none means that the rest of them cannot be."""
+        self.page = recipients
+        self.in_core += len(recipients)
+        self.unread = max(0, self.unread - len(recipients))
+        if recipients:
+            self.last_number = recipients[-1].number
+        else:
+            self.unread = 0
+            self.is_damaged = True
+
+    def without_duplicates(self, recipients: Sequence[QueuedRecipient]) -> tuple[list[QueuedRecipient], int]:
+        """Recipients that this attempt did not see, and how many it did: those are done."""
+        kept = []
+        for recipient in recipients:
+            key = duplicate_key(recipient)
+            if key in self.seen:
+                self.done.append(recipient.number)
+            else:
+                self.seen.add(key)
+                kept.append(recipient)
+        duplicates = len(recipients) - len(kept)
+        self.in_core -= duplicates
+        if len(self.seen) > _KEYS_AT_ONCE:
+            self.seen.clear()
+        return kept, duplicates
+
+    def note(self, recipient: QueuedRecipient, result: DeliveryResult, *, confirm_delay_cleared: bool = False) -> None:
+        self.in_core -= 1
         if result.outcome is Outcome.SENT:
-            if Notify.SUCCESS in recipient.notify and not result.dsn_relayed:
-                self.successes.append(result)
+            if self._is_reported(recipient.notify, confirm_delay_cleared) and not result.dsn_relayed:
+                self.successes.append((recipient, result))
             else:
                 self.done.append(recipient.number)
         elif result.outcome is Outcome.DEFERRED:
-            self.deferred.append(result)
+            self.deferred.append((recipient, result))
         else:
-            self.failures.append(result)
+            self.failures.append((recipient, result))
+
+    def _is_reported(self, notify: Notify, confirm_delay_cleared: bool) -> bool:
+        """Whether the sender hears of a delivery: on demand, and after a delay warning where that is set."""
+        if Notify.SUCCESS in notify:
+            return True
+        return confirm_delay_cleared and self.entry.warned_time is not None and (not notify or Notify.DELAY in notify)
 
     def expire(self) -> None:
         """Turn what is deferred into failures."""
-        self.failures.extend(replace(result, outcome=Outcome.EXPIRED) for result in self.deferred)
+        self.failures.extend((one, replace(result, outcome=Outcome.EXPIRED)) for one, result in self.deferred)
         self.deferred.clear()
 
-    def postpone_failures(self) -> None:
-        """Have the recipients whose notice could not be made wait for another attempt."""
-        self.deferred.extend(replace(result, outcome=Outcome.DEFERRED) for result in self.failures)
-        self.failures.clear()
+    def postpone(self, failures: Iterable[Result]) -> None:
+        """Have recipients whose notice could not be made wait for another attempt."""
+        self.deferred.extend((one, replace(result, outcome=Outcome.DEFERRED)) for one, result in failures)
 
-    def changes(self) -> tuple[RecipientUpdate, ...]:
-        """The outcome of the attempt for every recipient that is not recorded yet."""
-        pending = [
-            RecipientUpdate(
-                result.number,
-                RecipientState.PENDING,
-                result.status,
-                result.reason,
-                result.relay,
-                result.remote_mta,
-                result.diagnostic,
-            )
-            for result in self.deferred
-        ]
-        return (*[RecipientUpdate(number, RecipientState.DONE) for number in self.done], *pending)
+    def take_changes(self) -> tuple[list[int], list[Result]]:
+        """What is not recorded yet, to be recorded, or given back with `untake`."""
+        changes = self.done, self.deferred
+        self.done, self.deferred = [], []
+        return changes
+
+    def untake(self, changes: tuple[list[int], list[Result]]) -> None:
+        done, deferred = changes
+        self.done[:0] = done
+        self.deferred[:0] = deferred
+
+    def entry_of(self, results: Iterable[Result]) -> QueueEntry:
+        """The message as if it had the recipients of `results` only."""
+        return replace(self.entry, recipients=tuple([recipient for recipient, _ in results]))
+
+
+def updates(changes: tuple[list[int], list[Result]]) -> tuple[RecipientUpdate, ...]:
+    """What an attempt says of recipients, as the spool records it."""
+    done, deferred = changes
+    pending = [
+        RecipientUpdate(
+            result.number,
+            RecipientState.PENDING,
+            result.status,
+            result.reason,
+            result.relay,
+            result.remote_mta,
+            result.diagnostic,
+        )
+        for _, result in deferred
+    ]
+    return (*[RecipientUpdate(number, RecipientState.DONE) for number in done], *pending)

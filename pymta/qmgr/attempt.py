@@ -10,6 +10,7 @@ from pymta.ports import Content, DeliveryAgent, Log
 from pymta.qmgr.scheduler import Entry, Problem
 
 _SUSPENDED = "delivery temporarily suspended: "
+_TRANSPORT_FAILED = Problem("4.3.0", "unknown mail transport error", of_transport=True)
 
 
 async def attempt(
@@ -17,8 +18,8 @@ async def attempt(
 ) -> tuple[list[DeliveryResult], Problem | bool]:
     """Results in the order of the recipients, and what they say about the destination.
 
-    That is True where it works, False where the agent failed, else its problem. An agent that raises, or gives no
-    result for a recipient, defers that recipient.
+    That is True where it works, False where the agent gave no result, else its problem. An agent that raises, or
+    gives no result for a recipient, defers that recipient; one that raises has all of its transport rest.
     """
     results: Sequence[DeliveryResult] = ()
     if agent is not None:
@@ -26,6 +27,7 @@ async def attempt(
             results = await agent.deliver(_request(message, delivery), content)
         except Exception as error:
             log.error(f"{delivery.queue_id}: transport {delivery.transport} failed: {error!r}")
+            return [_failure(recipient.number) for recipient in delivery.recipients], _TRANSPORT_FAILED
     outcome = _destination_outcome(results)
     if len(results) == 1 and len(delivery.recipients) == 1 and results[0].number == delivery.recipients[0].number:
         return [results[0]], outcome

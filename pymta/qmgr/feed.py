@@ -14,14 +14,15 @@ from pymta.errors import SpoolError
 from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import Clock, Log, Spool
 
-_AT_ONCE = 200
+_AT_ONCE = 100
 _START = (-1.0, "")
 
 
 class Feed:
     """Reads due entries while there is room, then sleeps until the next is due, at most `run_delay` seconds.
 
-    `admit` takes an entry, `room` says how many more may come, `is_active` which need not.
+    `admit` takes an entry, `room` says how many more may come, `is_active` which need not; `drained` is told when
+    nothing that is due is left on disk.
     """
 
     def __init__(
@@ -33,6 +34,7 @@ class Feed:
         room: Callable[[], int],
         is_active: Callable[[QueueId], bool],
         admit: Callable[[QueueEntry], None],
+        drained: Callable[[], None],
     ) -> None:
         self._spool = spool
         self._clock = clock
@@ -41,6 +43,7 @@ class Feed:
         self._room = room
         self._is_active = is_active
         self._admit = admit
+        self._drained = drained
         self._cursor: tuple[float, QueueId] = _START
         self._wake = asyncio.Event()
         self._wake_at = 0.0
@@ -119,6 +122,7 @@ class Feed:
             if not moved and entries:
                 self._cursor = (entries[-1].next_attempt, entries[-1].queue_id)
             if not moved and len(entries) < limit:
+                self._drained()
                 self._wake_at = float("inf")
                 upcoming = await self._spool.next_due(max(now, self._cursor[0]))
                 return float("inf") if upcoming is None else upcoming

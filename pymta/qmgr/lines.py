@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from pymta.model.delivery import DeliveryResult
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId
 
@@ -9,7 +11,7 @@ _SIGNIFICANT = ((10_000_000, 0), (1_000_000, 1), (100_000, 2), (10_000, 3), (1_0
 
 
 def active(entry: QueueEntry) -> str:
-    recipients = len(entry.recipients)
+    recipients = len(entry.recipients) + entry.unread
     return f"{entry.queue_id}: from=<{entry.sender.quoted()}>, size={entry.size}, nrcpt={recipients} (queue active)"
 
 
@@ -28,13 +30,31 @@ def recipient(
 ) -> str:
     """One recipient's outcome; `delays` are before the queue manager, in it, for the connection, for the transfer."""
     original = f", orig_to=<{target.original.quoted()}>" if target.original != target.address else ""
+    where = _where(result, delays, resolution)
+    return (
+        f"{queue_id}: to=<{target.address.quoted()}>{original}, {where}, dsn={result.status},"
+        f" status={status} ({result.reason})"
+    )
+
+
+def parts(
+    queue_id: QueueId, target: QueuedRecipient, result: DeliveryResult, delays: tuple[float, ...], resolution: int
+) -> Iterator[str]:
+    """The outcomes of the addresses that a recipient was expanded to (an alias), which the log has in its place."""
+    where = _where(result, delays, resolution)
+    for part in result.parts:
+        original = f", orig_to=<{target.original.quoted()}>" if target.original != part.address else ""
+        yield (
+            f"{queue_id}: to=<{part.address.quoted()}>{original}, {where}, dsn={part.status},"
+            f" status={part.outcome.value} ({part.reason})"
+        )
+
+
+def _where(result: DeliveryResult, delays: tuple[float, ...], resolution: int) -> str:
     reused = f", conn_use={result.connection_use}" if result.connection_use > 1 else ""
     total = seconds(sum(delays), resolution)
-    parts = "/".join([seconds(delay, resolution) for delay in delays])
-    return (
-        f"{queue_id}: to=<{target.address.quoted()}>{original}, relay={result.relay}{reused}, delay={total},"
-        f" delays={parts}, dsn={result.status}, status={status} ({result.reason})"
-    )
+    each = "/".join([seconds(delay, resolution) for delay in delays])
+    return f"relay={result.relay}{reused}, delay={total}, delays={each}"
 
 
 def seconds(delay: float, resolution: int) -> str:

@@ -48,10 +48,18 @@ class Scheduler:
     def recipient_limit(self, transport: str) -> int:
         return self._transport(transport).limits.recipients
 
-    def pool(self, transport: str) -> tuple[RecipientPool, int]:
-        """A transport's rules for recipients in memory, and how many there are."""
+    def room(self, transport: str, message: Message) -> tuple[RecipientPool, int]:
+        """A transport's rules for recipients in memory, and how many more there may be of `message`."""
         known = self._transport(transport)
-        return known.limits.pool, known.recipients
+        pool = known.limits.pool
+        job = known.jobs.get(message.queue_id)
+        extra = pool.extra if job is not None and job.level else 0
+        return pool, pool.limit + extra - known.recipients
+
+    def load(self, transport: str, destination: str) -> tuple[int, int, int]:
+        """Entries that wait for a destination, those in delivery, and its window."""
+        known = self._transport(transport).destinations.get(destination)
+        return (known.waiting, known.busy, known.window.size) if known else (0, 0, 0)
 
     def _transport(self, name: str) -> Transport:
         transport = self._transports.get(name)

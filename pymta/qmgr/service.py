@@ -10,29 +10,23 @@ from typing import Any
 
 from pymta.errors import PymtaError, SpoolError
 from pymta.model.delivery import DeliveryResult, Outcome
-from pymta.model.queue import (
-    EntryUpdate,
-    QueuedRecipient,
-    QueueEntry,
-    QueueId,
-    QueueName,
-    RecipientState,
-    RecipientUpdate,
-)
+from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName
 from pymta.ports import AddressResolver, Clock, Content, ContentWriter, DeliveryAgent, Log, Notifier, Spool
 from pymta.qmgr import lines
 from pymta.qmgr.active import ActiveMessage
 from pymta.qmgr.attempt import attempt
+from pymta.qmgr.clog import Clog
 from pymta.qmgr.feed import Feed
-from pymta.qmgr.routing import Router, duplicate_key, group
+from pymta.qmgr.routing import Router, group
 from pymta.qmgr.scheduler import Entry, Problem, Scheduler, TransportLimits
 from pymta.qmgr.settings import QueueManagerSettings
 from pymta.qmgr.settle import Settlement
+from pymta.qmgr.supply import FlowTokens, Supply
 from pymta.spool.faults import NO_FAULTS, Faults
 
 _ROUTERS = 50
-# A message's recipients are resolved and grouped this many at a time, and no more are in the scheduler at once.
-_RECIPIENTS_AT_ONCE = 1000
+# Results of one attempt that are in memory before they are reported and recorded.
+_RESULTS_AT_ONCE = 10_000
 _CONTENT_MEMORY = 64 * 1024 * 1024
 
 
@@ -67,9 +61,22 @@ class QueueManager:
         self._router = Router(resolver, log, settings.default_filter_nexthop)
         self._scheduler = Scheduler(limits, settings.minimal_backoff_time, settings.transport_retry_time)
         self._settlement = Settlement(spool, notifier, settings.backoff, clock, log, faults)
-        self._feed = Feed(spool, clock, log, settings.queue_run_delay, self._room, self.is_active, self._admit_waiting)
+        self._tokens = FlowTokens(settings.default_process_limit)
+        self._feed = Feed(
+            spool,
+            clock,
+            log,
+            settings.queue_run_delay,
+            self._room,
+            self.is_active,
+            self._admit_waiting,
+            self._tokens.refill,
+        )
         self._active: dict[QueueId, ActiveMessage] = {}
-        self._recipients = 0
+        self._supply = Supply(
+            self._scheduler, settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum
+        )
+        self._clog = Clog(settings.qmgr_message_active_limit, settings.qmgr_clog_warn_time, log)
         self._content_memory = 0
         self._was_full = False
         self._unrouted: deque[ActiveMessage] = deque()
@@ -92,6 +99,9 @@ class QueueManager:
         self._router = self._router.with_filter_nexthop(settings.default_filter_nexthop)
         now = self._clock.monotonic()
         self._scheduler.configure(settings.minimal_backoff_time, settings.transport_retry_time, now)
+        self._supply.configure(settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum)
+        self._clog.configure(settings.qmgr_message_active_limit, settings.qmgr_clog_warn_time)
+        self._tokens.limit = settings.default_process_limit
         self._settlement.configure(settings.backoff)
         self._feed.configure(settings.queue_run_delay)
 
@@ -128,8 +138,8 @@ class QueueManager:
         return self._spool.new_content(queue_id)
 
     async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> None:
-        """Make durable, then schedule. Slows down by `in_flow_delay` while the active queue is full."""
-        if self._room() <= 0 and self._settings.in_flow_delay > 0:
+        """Make durable, then schedule. Slows down by `in_flow_delay` while mail comes faster than it becomes active."""
+        if self._tokens.are_used_up and self._settings.in_flow_delay > 0:
             await asyncio.sleep(self._settings.in_flow_delay)
         try:
             await self._spool.add(entry, content)
@@ -144,6 +154,8 @@ class QueueManager:
         if due and self._running and self._room() > 0:
             self._admit(entry, content.content())
         else:
+            if due:
+                self._tokens.take()
             self._feed.waits(entry.queue_id, entry.next_attempt)
 
     # -- the active queue
@@ -165,7 +177,7 @@ class QueueManager:
         """How many more messages may become active; remembers that somebody had to wait."""
         settings = self._settings
         room = settings.qmgr_message_active_limit - len(self._active)
-        if self._active and self._recipients >= settings.qmgr_message_recipient_limit:
+        if self._active and self._supply.is_exhausted:
             room = 0
         if room <= 0:
             self._was_full = True
@@ -183,7 +195,13 @@ class QueueManager:
         if not message.is_busy:
             self._spawn(self._settle(message))
 
+    def revive_site(self, site: str) -> None:
+        """The same for one site (`postqueue -s`)."""
+        self._scheduler.revive_site(site.lower(), self._clock.monotonic())
+
     def _admit_waiting(self, entry: QueueEntry) -> None:
+        if entry.queue is QueueName.INCOMING:
+            self._tokens.give_back()
         self.admit(entry)
 
     def admit(self, entry: QueueEntry, *, flushed: bool = False) -> None:
@@ -197,18 +215,20 @@ class QueueManager:
         self._content_memory += in_memory
         message = ActiveMessage(entry, content, self._clock.now(), in_memory, flushed=flushed)
         self._active[entry.queue_id] = message
-        self._recipients += len(entry.recipients)
+        self._supply.in_core += message.in_core
         self._log.info(lines.active(entry))
         self._route_later(message)
 
     def _dismiss(self, message: ActiveMessage) -> None:
-        entry = message.entry
-        if self._active.get(entry.queue_id) is not message:
+        queue_id = message.queue_id
+        if self._active.get(queue_id) is not message:
             return
-        del self._active[entry.queue_id]
-        self._recipients -= len(entry.recipients)
+        del self._active[queue_id]
+        if message.is_long:
+            self._scheduler.all_read(message)
+        self._supply.in_core -= message.in_core
         self._content_memory -= message.in_memory
-        self._feed.settled(entry.queue_id)
+        self._feed.settled(queue_id)
         if self._was_full and self._room() > 0:
             self._was_full = False
             self._feed.has_room()
@@ -231,28 +251,44 @@ class QueueManager:
 
     async def _route(self, message: ActiveMessage) -> None:
         """Give the next recipients to the scheduler, or their outcome where there is nothing to try."""
-        entry = message.entry
-        recipients = entry.recipients
-        if message.is_withdrawn:
-            message.is_routing = False
-            await self._advance(message)
-            return
-        if len(recipients) > 1:
-            start = message.routed
-            batch: Sequence[QueuedRecipient] = self._without_duplicates(
-                message, recipients[start : start + _RECIPIENTS_AT_ONCE]
-            )
-            routed = min(start + _RECIPIENTS_AT_ONCE, len(recipients))
-        else:
-            batch, routed = recipients, 1
-        places, lost = await self._router.route(entry, batch)
-        for recipient in lost:
-            self._defer(message, recipient, "none", Problem("4.3.0", "address resolver failure"))
+        if not message.is_withdrawn:
+            if not message.page and message.unread:
+                await self._read_page(message)
+            recipients, message.page = message.page, ()
+            if len(recipients) > 1 or message.is_long:
+                recipients, duplicates = message.without_duplicates(recipients)
+                self._supply.in_core -= duplicates
+            places, lost = await self._router.route(message.entry, recipients)
+            for recipient in lost:
+                self._defer(message, recipient, "none", Problem("4.3.0", "address resolver failure"))
+            self._submit(message, places)
+        message.is_routing = False
+        self._pump()
+        await self._advance(message)
+
+    async def _read_page(self, message: ActiveMessage) -> None:
+        """The next recipients from disk. An error of the disk passes or is seen to; the message waits for that."""
+        while True:
+            now = self._clock.monotonic()
+            wanted = self._supply.wanted(message, now) or self._supply.minimum
+            try:
+                recipients = await self._spool.recipients(message.queue_id, message.last_number, wanted)
+                break
+            except SpoolError as error:
+                self._log.warning(f"{message.queue_id}: cannot read recipients: {error}")
+                await asyncio.sleep(self._settings.transport_retry_time)
+        message.read_at = now
+        message.turn_page(recipients)
+        self._supply.in_core += len(recipients)
+
+    def _submit(self, message: ActiveMessage, places: dict[tuple[str, str], list[QueuedRecipient]]) -> None:
         now = self._clock.monotonic()
         limits: dict[str, int] = {}
         possible = {
             place: members for place, members in places.items() if self._may_try(message, place[0], limits, members)
         }
+        if message.is_long:
+            message.transports.update(limits)
         for each in group(possible, limits, self._settings.recipient_delimiter):
             answer = self._scheduler.submit(message, each.transport, each.name, each.nexthop, each.recipients, now)
             if isinstance(answer, Problem):
@@ -260,24 +296,8 @@ class QueueManager:
                     self._defer(message, recipient, each.transport, answer)
             else:
                 message.waiting += answer
-                message.in_core += len(each.recipients)
-        message.routed = routed
-        message.is_routing = False
-        self._pump()
-        await self._advance(message)
-
-    def _without_duplicates(
-        self, message: ActiveMessage, recipients: Sequence[QueuedRecipient]
-    ) -> list[QueuedRecipient]:
-        kept = []
-        for recipient in recipients:
-            key = duplicate_key(recipient)
-            if key in message.seen:
-                message.done.append(recipient.number)
-            else:
-                message.seen.add(key)
-                kept.append(recipient)
-        return kept
+                if self._clog.may_be(len(self._active)):
+                    self._clog.check(each, self._scheduler, len(self._active), now)
 
     def _may_try(
         self, message: ActiveMessage, transport: str, limits: dict[str, int], members: Sequence[QueuedRecipient]
@@ -307,9 +327,9 @@ class QueueManager:
         now = self._clock.monotonic()
         while (entry := self._scheduler.next(now)) is not None:
             message = self._active.get(entry.queue_id)
-            if message is None or message.is_withdrawn:
+            if message is None or message is not entry.message or message.is_withdrawn:
                 self._scheduler.finished(entry, now, False)
-                if message is not None:
+                if message is entry.message and message is not None:
                     message.waiting -= 1
                 continue
             message.in_flight += 1
@@ -337,7 +357,6 @@ class QueueManager:
         withdrawn = self._scheduler.finished(entry, self._clock.monotonic(), outcome)
         message.in_flight -= 1
         message.waiting -= 1
-        message.in_core -= len(entry.recipients)
         for recipient, result in zip(entry.recipients, results, strict=True):
             self._note(message, recipient, result, entry.transport, handed)
         if isinstance(outcome, Problem):
@@ -353,11 +372,15 @@ class QueueManager:
         connect, transfer = result.connect_seconds, result.transfer_seconds
         before = message.start - message.entry.arrival_time
         delays = (before, handed - message.start, connect, transfer or now - handed - connect)
-        line = lines.recipient(
-            message.entry.queue_id, recipient, result, delays, self._settings.delay_logging_resolution_limit, logged
-        )
-        self._delivery_log(transport).info(line)
-        message.note(recipient, result)
+        log = self._delivery_log(transport)
+        resolution = self._settings.delay_logging_resolution_limit
+        if result.parts:
+            for line in lines.parts(message.queue_id, recipient, result, delays, resolution):
+                log.info(line)
+        else:
+            log.info(lines.recipient(message.queue_id, recipient, result, delays, resolution, logged))
+        self._supply.in_core -= 1
+        message.note(recipient, result, confirm_delay_cleared=self._settings.confirm_delay_cleared)
 
     def _soften(self, result: DeliveryResult) -> tuple[DeliveryResult, str]:
         """What counts, and the word for the log: with `soft_bounce` what would bounce waits instead."""
@@ -374,13 +397,12 @@ class QueueManager:
         """Messages that waited for a destination that is dead now wait on disk instead."""
         for entry in withdrawn:
             message = self._active.get(entry.queue_id)
-            if message is None:
+            if message is None or message is not entry.message:
                 continue
             message.waiting -= 1
-            message.in_core -= len(entry.recipients)
             for recipient in entry.recipients:
                 self._defer(message, recipient, entry.transport, problem)
-            if message.is_tried or message.routed < len(message.entry.recipients):
+            if message.is_tried or message.unread:
                 self._spawn(self._advance(message))
 
     # -- ending
@@ -390,22 +412,17 @@ class QueueManager:
         if message.is_tried or (message.is_withdrawn and not message.is_busy):
             await self._settle(message)
             return
-        unrouted = message.routed < len(message.entry.recipients)
-        if unrouted and not message.is_routing and message.in_core <= _RECIPIENTS_AT_ONCE // 2:
+        if message.unread and not message.is_routing and self._supply.wanted(message, self._clock.monotonic()):
             self._route_later(message)
-        if message.done and not message.is_settling:
-            await self._record_done(message)
-
-    async def _record_done(self, message: ActiveMessage) -> None:
-        """Have a crash not repeat what is delivered of a message that is still under way."""
-        numbers = set(message.done)
-        done = tuple([RecipientUpdate(number, RecipientState.DONE) for number in numbers])
-        try:
-            await self._spool.update(EntryUpdate(message.entry.queue_id, recipients=done))
-        except SpoolError as error:
-            self._log.warning(f"{message.entry.queue_id}: cannot record deliveries yet: {error}")
+        if message.is_settling:
             return
-        message.done = [number for number in message.done if number not in numbers]
+        try:
+            if message.results_in_core >= _RESULTS_AT_ONCE:
+                await self._settlement.relieve(message)
+            elif message.done:
+                await self._settlement.record_done(message)
+        except SpoolError as error:
+            self._log.warning(f"{message.queue_id}: cannot record deliveries yet: {error}")
 
     async def _settle(self, message: ActiveMessage) -> None:
         if message.is_settling:

@@ -26,6 +26,10 @@ class QueueManagerSettings:
     transport_retry_time: float
     qmgr_message_active_limit: int
     qmgr_message_recipient_limit: int
+    qmgr_message_recipient_minimum: int
+    qmgr_clog_warn_time: float
+    default_process_limit: int
+    confirm_delay_cleared: bool
     in_flow_delay: float
     delay_logging_resolution_limit: int
     defer_transports: tuple[str, ...]

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 
 from pymta.errors import SpoolError
-from pymta.model.delivery import DeliveryResult
-from pymta.model.queue import EntryUpdate, QueueEntry, QueueName
+from pymta.model.delivery import DeliveryResult, Outcome
+from pymta.model.queue import (
+    ENTRY_RECIPIENTS,
+    EntryUpdate,
+    QueuedRecipient,
+    QueueEntry,
+    QueueName,
+    RecipientState,
+    RecipientUpdate,
+)
 from pymta.ports import Clock, Log, Notifier, Spool
 from pymta.qmgr import lines
-from pymta.qmgr.active import ActiveMessage
+from pymta.qmgr.active import ActiveMessage, Result, updates
 from pymta.qmgr.backoff import Backoff
 from pymta.spool.faults import Faults
 
@@ -40,83 +49,128 @@ class Settlement:
         if message.is_deleted:
             await self._remove(message)
             return None
-        if not message.is_held:
-            self._expire(message)
-        await self._report_failures(message)
-        await self._report_successes(message)
-        if message.is_held:
-            await self._spool.update(EntryUpdate(entry.queue_id, QueueName.HOLD, recipients=message.changes()))
+        expires = not message.is_held and self._expires(message)
+        if expires:
+            message.expire()
+        await self._report(message)
+        if message.is_held or message.is_damaged:
+            place = QueueName.CORRUPT if message.is_damaged else QueueName.HOLD
+            await self._record(message, EntryUpdate(entry.queue_id, place))
             return None
-        if not message.deferred:
+        if expires and message.stored:
+            await self._expire_stored(message)
+            return None
+        if not message.deferred and not message.stored:
             await self._remove(message)
             return None
         now = self._clock.now()
         warned = await self._warn(message, now)
         next_attempt = self._backoff.next_attempt(now, entry.arrival_time)
-        await self._spool.update(
-            EntryUpdate(
-                entry.queue_id,
-                QueueName.DEFERRED,
-                next_attempt,
-                entry.attempts + 1,
-                warned,
-                message.changes(),
-            )
+        await self._record(
+            message, EntryUpdate(entry.queue_id, QueueName.DEFERRED, next_attempt, entry.attempts + 1, warned)
         )
         self._faults("attempt recorded")
         return next_attempt
 
-    async def _remove(self, message: ActiveMessage) -> None:
-        await self._spool.remove(message.entry.queue_id)
-        self._faults("attempt recorded")
-        self._log.info(f"{message.entry.queue_id}: removed")
+    async def relieve(self, message: ActiveMessage) -> None:
+        """Report and record what is known of a message that is still under way, so that memory has an end."""
+        await self._report(message)
+        await self._record(message, EntryUpdate(message.queue_id))
 
-    def _expire(self, message: ActiveMessage) -> None:
+    async def record_done(self, message: ActiveMessage) -> None:
+        """Have a crash not repeat what is delivered of a message that is still under way."""
+        done, message.done = message.done, []
+        try:
+            await self._spool.update(EntryUpdate(message.queue_id, recipients=updates((done, []))))
+        except SpoolError:
+            message.untake((done, []))
+            raise
+
+    async def _record(self, message: ActiveMessage, update: EntryUpdate) -> None:
+        changes = message.take_changes()
+        try:
+            await self._spool.update(replace(update, recipients=updates(changes)))
+        except SpoolError:
+            message.untake(changes)
+            raise
+        message.stored += len(changes[1])
+
+    async def _remove(self, message: ActiveMessage) -> None:
+        await self._spool.remove(message.queue_id)
+        self._faults("attempt recorded")
+        self._log.info(f"{message.queue_id}: removed")
+
+    def _expires(self, message: ActiveMessage) -> bool:
         entry = message.entry
-        if not message.deferred:
-            return
+        if not message.deferred and not message.stored:
+            return False
         null_sender = entry.sender.is_null
         if entry.forced_expire or self._backoff.is_expired(
             self._clock.now(), entry.arrival_time, null_sender=null_sender
         ):
             self._log.info(lines.expired(entry, forced=entry.forced_expire))
-            message.expire()
+            return True
+        return False
 
-    async def _report_failures(self, message: ActiveMessage) -> None:
-        if not message.failures:
-            return
-        try:
-            await self._notifier.failed(message.entry, tuple(message.failures), message.content)
-        except SpoolError:
-            raise
-        except Exception as error:
-            self._log.error(f"{message.entry.queue_id}: cannot send a non-delivery notice: {error!r}")
-            message.postpone_failures()
-            return
-        self._faults("notice durable")
-        message.done.extend(result.number for result in message.failures)
-        message.failures.clear()
+    async def _expire_stored(self, message: ActiveMessage) -> None:
+        """Return a message to its sender whose deferred recipients are on disk, one page of them at a time."""
+        await self._record(message, EntryUpdate(message.queue_id))
+        queue_id = message.queue_id
+        while page := await self._spool.recipients(queue_id, -1, ENTRY_RECIPIENTS):
+            failures = [(one, _expired(one)) for one in page]
+            await self._notify(message, failures, self._notifier.failed)
+            done = tuple([RecipientUpdate(one.number, RecipientState.DONE) for one in page])
+            await self._spool.update(EntryUpdate(queue_id, recipients=done))
+        message.stored = 0
+        self._log.info(f"{queue_id}: removed")
 
-    async def _report_successes(self, message: ActiveMessage) -> None:
-        if not message.successes:
-            return
-        try:
-            await self._notifier.succeeded(message.entry, tuple(message.successes), message.content)
-        except SpoolError:
-            raise
-        except Exception as error:
-            # The message itself arrived: delivering it twice would be worse than a missing report.
-            self._log.error(f"{message.entry.queue_id}: cannot send a success notice: {error!r}")
-        message.done.extend(result.number for result in message.successes)
-        message.successes.clear()
+    async def _report(self, message: ActiveMessage) -> None:
+        """Send the notices that are due; what comes up meanwhile is for the next time."""
+        failures, message.failures = message.failures, []
+        if failures:
+            try:
+                await self._notify(message, failures, self._notifier.failed)
+            except SpoolError:
+                message.failures[:0] = failures
+                raise
+            except Exception as error:
+                self._log.error(f"{message.queue_id}: cannot send a non-delivery notice: {error!r}")
+                message.postpone(failures)
+            else:
+                message.done.extend(result.number for _, result in failures)
+        successes, message.successes = message.successes, []
+        if successes:
+            try:
+                await self._notify(message, successes, self._notifier.succeeded, repeats=False)
+            except SpoolError:
+                message.successes[:0] = successes
+                raise
+            except Exception as error:
+                # The message itself arrived: delivering it twice would be worse than a missing report.
+                self._log.error(f"{message.queue_id}: cannot send a success notice: {error!r}")
+            message.done.extend(result.number for _, result in successes)
+
+    async def _notify(
+        self,
+        message: ActiveMessage,
+        results: Sequence[Result],
+        notify: Callable[..., Awaitable[None]],
+        *,
+        repeats: bool = True,
+    ) -> None:
+        await notify(message.entry_of(results), tuple([result for _, result in results]), message.content)
+        if repeats:
+            self._faults("notice durable")
 
     async def _warn(self, message: ActiveMessage, now: float) -> float | None:
         entry = message.entry
         if not self._backoff.is_warning_due(now, entry.arrival_time, entry.warned_time):
             return None
-        waiting = {result.number: result for result in message.deferred}
+        waiting = [_with_reason(recipient, result) for recipient, result in message.deferred]
         try:
-            await self._notifier.delayed(_with_reasons(entry, waiting), message.content)
+            if waiting:
+                await self._notifier.delayed(_with(entry, waiting), message.content)
+            await self._warn_of_stored(message)
         except Exception as error:
             # A warning is a courtesy: the next attempt tries it again.
             self._log.error(f"{entry.queue_id}: cannot send a delay warning: {error!r}")
@@ -124,19 +178,42 @@ class Settlement:
         self._faults("notice durable")
         return now
 
+    async def _warn_of_stored(self, message: ActiveMessage) -> None:
+        """The same for recipients that this attempt has recorded, one page at a time."""
+        if not message.stored:
+            return
+        known = {result.number for _, result in message.deferred} | set(message.done)
+        after = -1
+        while page := await self._spool.recipients(message.queue_id, after, ENTRY_RECIPIENTS):
+            after = page[-1].number
+            if waiting := [one for one in page if one.number not in known]:
+                await self._notifier.delayed(_with(message.entry, waiting), message.content)
 
-def _with_reasons(entry: QueueEntry, waiting: dict[int, DeliveryResult]) -> QueueEntry:
-    """`entry` with the recipients that wait and what this attempt said about them."""
-    recipients = [
-        replace(
-            recipient,
-            status=result.status,
-            reason=result.reason,
-            relay=result.relay,
-            remote_mta=result.remote_mta,
-            diagnostic=result.diagnostic,
-        )
-        for recipient in entry.recipients
-        if (result := waiting.get(recipient.number)) is not None
-    ]
+
+def _expired(one: QueuedRecipient) -> DeliveryResult:
+    """What the last attempt said of a recipient, for the last time."""
+    return DeliveryResult(
+        one.number,
+        Outcome.EXPIRED,
+        one.status or "4.0.0",
+        one.reason or "delivery temporarily suspended",
+        one.relay or "none",
+        one.remote_mta,
+        one.diagnostic,
+    )
+
+
+def _with(entry: QueueEntry, recipients: Sequence[QueuedRecipient]) -> QueueEntry:
     return replace(entry, recipients=tuple(recipients))
+
+
+def _with_reason(recipient: QueuedRecipient, result: DeliveryResult) -> QueuedRecipient:
+    """A recipient that waits, with what this attempt said about it."""
+    return replace(
+        recipient,
+        status=result.status,
+        reason=result.reason,
+        relay=result.relay,
+        remote_mta=result.remote_mta,
+        diagnostic=result.diagnostic,
+    )

@@ -15,7 +15,7 @@ from pymta.protocol.smtp.server_starttls import with_starttls
 from pymta.smtpd.connection import Connection
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
-from pymta.smtpd.limits import ConnectionLimits
+from pymta.smtpd.limits import ConnectionLimits, SharedCounts
 from pymta.smtpd.peer import client_from_socket, look_up_name
 from pymta.smtpd.settings import SmtpdSettings, session_options
 from pymta.smtpd.tls import ServerTls, with_tls
@@ -47,6 +47,7 @@ class SmtpServer:
         name: str = "smtp",
         commands: Sequence[Command] = COMMANDS,
         tls: ServerTls | None = None,
+        shared_counts: SharedCounts | None = None,
     ) -> None:
         noop_commands = tables.string_list(settings.smtpd_noop_commands)
         forbidden_commands = tables.string_list(settings.smtpd_forbidden_commands)
@@ -87,6 +88,7 @@ class SmtpServer:
             settings.smtpd_client_ipv4_prefix_length,
             settings.smtpd_client_ipv6_prefix_length,
         )
+        self._shared_counts = shared_counts
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._counted: dict[asyncio.Transport, str] = {}
@@ -169,14 +171,16 @@ class SmtpServer:
     def left(self, connection: Connection, client: Client | None) -> None:
         self._connections.discard(connection)
         address = self._counted.pop(connection.accepted, None)
-        if address:
+        if address and self._shared_counts:
+            self._shared_counts.closed(self._name, self._limits.network(address))
+        elif address:
             self._limits.closed(address)
 
     async def _over_limit(self, transport: asyncio.Transport, client: Client) -> str:
         """The warning that a client over its limits is worth; empty where it is welcome."""
         if await self._limit_exceptions.matches(client.address):
             return ""
-        count, rate = self._limits.opened(client.address, self.desk.clock.monotonic())
+        count, rate = await self._count(client.address)
         self._counted[transport] = client.address
         service = f"from {client} for service {self._name}"
         if self._limits.exceeds_count(count):
@@ -184,6 +188,12 @@ class SmtpServer:
         if self._limits.exceeds_rate(rate):
             return f"Connection rate limit exceeded: {rate} {service}"
         return ""
+
+    async def _count(self, address: str) -> tuple[int, int]:
+        limits, shared = self._limits, self._shared_counts
+        if shared is None:
+            return limits.opened(address, self.desk.clock.monotonic())
+        return await shared.opened(self._name, limits.network(address), limits.window)
 
     def _label(self, client: Client) -> str:
         return f"{client}:{client.port}" if self._settings.smtpd_client_port_logging else str(client)

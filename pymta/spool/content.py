@@ -19,6 +19,8 @@ from pymta.ports import Content
 from pymta.spool.faults import NO_FAULTS, Faults
 
 IN_DATABASE_BELOW = 65536
+# Errors that pass: everything else puts the disk itself in doubt.
+NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
 _FILE_BUFFER = 262144
 
 

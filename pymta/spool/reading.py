@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from pymta.model.queue import QueueEntry, QueueFilter, QueueId, QueueName
+from pymta.model.queue import ENTRY_RECIPIENTS, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.spool.content import IN_DATABASE_BELOW, file_path
-from pymta.spool.rows import decode, wreck
+from pymta.spool.rows import decode, decode_recipients, wreck
 from pymta.spool.sqlite import Reader
 
 DUE_QUEUES = (QueueName.INCOMING.value, QueueName.DEFERRED.value)
@@ -47,21 +47,48 @@ def read_message(reader: Reader, queue_id: QueueId, content: Path) -> tuple[Queu
     return (page.entries[0] if page.entries else wreck(row)), page.damage
 
 
-def read_page(reader: Reader, query: QueueFilter, after: QueueId, limit: int) -> Page:
-    """Messages in order of id; a broken one is shown as far as it can be."""
-    rows = reader.page(query, after, limit)
+def read_recipients(
+    reader: Reader, queue_id: QueueId, after: int, limit: int
+) -> tuple[list[QueuedRecipient], list[Damage]]:
+    """Recipients behind number `after`; none of them where one is broken."""
+    try:
+        return decode_recipients(reader.more_recipients(queue_id, after, limit)), []
+    except ValueError as error:
+        return [], [Damage(queue_id, f"unreadable row: {error}")]
+
+
+def read_page(
+    reader: Reader, query: QueueFilter, after: QueueId, limit: int
+) -> tuple[list[QueueEntry], QueueId | None]:
+    """Messages in order of id, a broken one as far as it can be shown; and after what the next page begins."""
+    rows, more = reader.page(query, after, limit)
     page = _read(reader, rows, None)
     if page.damage:
         broken = {message.queue_id for message in page.damage}
         page.entries.extend(wreck(row) for row in rows if row[0] in broken)
         page.entries.sort(key=lambda entry: entry.queue_id)
-    return page
+    return page.entries, more
+
+
+def find_page(reader: Reader, query: QueueFilter, after: QueueId, limit: int) -> tuple[list[Found], QueueId | None]:
+    """The same without what only a listing shows; `query` is one that SQL decides alone."""
+    rows, more = reader.page(query, after, limit, "queue_id, queue, forced_expire")
+    return [Found(queue_id, _queue(queue), bool(forced)) for queue_id, queue, forced in rows], more
+
+
+def _queue(name: object) -> QueueName:
+    try:
+        return QueueName(name)
+    except ValueError:
+        return QueueName.CORRUPT
 
 
 def _read(reader: Reader, rows: Sequence[Sequence[Any]], content: Path | None) -> Page:
     page = Page(len(rows), (rows[-1][2], rows[-1][0]) if rows else (0.0, ""))
     queue_ids = [row[0] for row in rows]
-    recipients = reader.recipients(queue_ids) if rows else {}
+    recipients = reader.recipients(queue_ids, ENTRY_RECIPIENTS) if rows else {}
+    long = [queue_id for queue_id, found in recipients.items() if len(found) == ENTRY_RECIPIENTS]
+    counts = reader.recipient_counts(long) if long else {}
     sizes = reader.content_sizes(queue_ids) if rows and content is not None else {}
     for row in rows:
         try:
@@ -69,6 +96,8 @@ def _read(reader: Reader, rows: Sequence[Sequence[Any]], content: Path | None) -
         except ValueError as error:
             page.damage.append(Damage(row[0], f"unreadable row: {error}"))
             continue
+        if entry.queue_id in counts:
+            entry = replace(entry, unread=counts[entry.queue_id] - ENTRY_RECIPIENTS)
         reason = _incomplete(entry, sizes, content) if content is not None else ""
         if reason:
             page.damage.append(Damage(entry.queue_id, reason))

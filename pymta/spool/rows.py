@@ -115,6 +115,14 @@ def decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> Queue
         raise ValueError(str(error)) from error
 
 
+def decode_recipients(rows: Sequence[Sequence[Any]]) -> list[QueuedRecipient]:
+    """Raises ValueError for what `encode` did not write."""
+    try:
+        return [_decode_recipient(row) for row in rows]
+    except (TypeError, KeyError, IndexError, AttributeError) as error:
+        raise ValueError(str(error)) from error
+
+
 def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> QueueEntry:
     queue_id, queue, next_attempt, attempts, warned, expire, arrival, size, sender_local, sender_domain, data = message
     queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice = json.loads(data)

@@ -1,4 +1,7 @@
-"""Which entries a `QueueFilter` means; the one definition that every spool shares."""
+"""Which entries a `QueueFilter` means; the one definition that every spool shares.
+
+An entry with recipients that are not read yet matches where it may: what leads to it has looked at all of them.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ def matches(entry: QueueEntry, query: QueueFilter) -> bool:
         return False
     if query.sender is not None and not _is_address(entry.sender, query.sender):
         return False
-    return _matches_recipients(entry, query)
+    return entry.unread > 0 or _matches_recipients(entry, query)
 
 
 def _matches_recipients(entry: QueueEntry, query: QueueFilter) -> bool:

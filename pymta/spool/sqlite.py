@@ -14,12 +14,14 @@ import json
 import os
 import sqlite3
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, QueueFilter, QueueId, RecipientState
+from pymta.spool.conditions import IDS as _IDS
+from pymta.spool.conditions import Condition, recipient_driver, sql_conditions
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS, NewMessage, encode_outcome
 
@@ -52,8 +54,9 @@ CREATE TABLE recipients (
 ) WITHOUT ROWID;
 CREATE TABLE content (queue_id TEXT PRIMARY KEY, data BLOB NOT NULL);
 """
+# Whose mail waits for a site (ETRN) and whose for a recipient is found by this index, not by reading the queue.
+_INDICES = "CREATE INDEX IF NOT EXISTS recipients_domain ON recipients (lower(domain));"
 _ROWS_PER_STATEMENT = (64, 16, 4, 1)
-_IDS = "(SELECT value FROM json_each(?))"
 _UPDATE_MESSAGE = (
     "UPDATE messages SET queue = coalesce(?, queue), next_attempt = coalesce(?, next_attempt),"
     " attempts = coalesce(?, attempts), warned_time = coalesce(?, warned_time),"
@@ -61,6 +64,12 @@ _UPDATE_MESSAGE = (
 )
 _UPDATE_RECIPIENT = "UPDATE recipients SET outcome = ? WHERE queue_id = ? AND number = ?"
 _DELETE_RECIPIENT = "DELETE FROM recipients WHERE queue_id = ? AND number = ?"
+_FIRST_RECIPIENTS = (
+    "WITH asked AS MATERIALIZED (SELECT value AS id, coalesce("
+    "(SELECT number FROM recipients WHERE queue_id = value ORDER BY number LIMIT 1 OFFSET ?), 1 << 62) AS top"
+    f" FROM json_each(?)) SELECT {RECIPIENT_COLUMNS} FROM asked CROSS JOIN recipients"
+    " ON queue_id = id AND number <= top ORDER BY queue_id, number"
+)
 _DUE = (
     f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE queue = ? AND next_attempt <= ?"
     " AND (next_attempt, queue_id) > (?, ?) ORDER BY next_attempt, queue_id LIMIT ?"
@@ -134,6 +143,7 @@ class Writer:
         if row is None or row[0] != str(SCHEMA_VERSION):
             found = row[0] if row else "none"
             raise SpoolError(f"{path}: schema version {found} found, this program reads version {SCHEMA_VERSION}")
+        run(_INDICES)
 
     def last_id_time(self) -> int:
         """The time in microseconds of the newest id that was noted."""
@@ -265,13 +275,23 @@ class Reader:
         rows = self._all(f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE queue_id = ?", (queue_id,))
         return rows[0] if rows else None
 
-    def recipients(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, list[Sequence[Any]]]:
-        """The recipient rows of each message, by number."""
+    def recipients(self, queue_ids: Sequence[QueueId], each: int) -> dict[QueueId, list[Sequence[Any]]]:
+        """The first `each` recipient rows of each message, by number."""
         found: dict[QueueId, list[Sequence[Any]]] = {queue_id: [] for queue_id in queue_ids}
-        query = f"SELECT {RECIPIENT_COLUMNS} FROM recipients WHERE queue_id IN {_IDS} ORDER BY queue_id, number"
-        for row in self._all(query, (json.dumps(list(queue_ids)),)):
+        for row in self._all(_FIRST_RECIPIENTS, (each - 1, json.dumps(list(queue_ids)))):
             found[row[0]].append(row)
         return found
+
+    def recipient_counts(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, int]:
+        query = f"SELECT queue_id, count(*) FROM recipients WHERE queue_id IN {_IDS} GROUP BY queue_id"
+        return dict(self._all(query, (json.dumps(list(queue_ids)),)))
+
+    def more_recipients(self, queue_id: QueueId, after: int, limit: int) -> list[Sequence[Any]]:
+        """A message's recipient rows behind number `after`."""
+        return self._all(
+            f"SELECT {RECIPIENT_COLUMNS} FROM recipients WHERE queue_id = ? AND number > ? ORDER BY number LIMIT ?",
+            (queue_id, after, limit),
+        )
 
     def content(self, queue_id: QueueId) -> bytes | None:
         rows = self._all("SELECT data FROM content WHERE queue_id = ?", (queue_id,))
@@ -282,12 +302,41 @@ class Reader:
         query = f"SELECT queue_id, length(data) FROM content WHERE queue_id IN {_IDS}"
         return dict(self._all(query, (json.dumps(list(queue_ids)),)))
 
-    def page(self, query: QueueFilter, after: QueueId, limit: int) -> list[MessageRowAndContent]:
-        """Up to `limit` rows above `after`, in order of id, that `query` may mean: the caller looks closer."""
-        conditions, values = _conditions(query)
+    def page(
+        self, query: QueueFilter, after: QueueId, limit: int, columns: str = MESSAGE_COLUMNS
+    ) -> tuple[list[MessageRowAndContent], QueueId | None]:
+        """Rows above `after` in order of id that `query` may mean, and after what the next page begins; None: no more.
+
+        `columns` begin with the queue id. The caller looks closer: case is folded as ASCII has it.
+        """
+        driver = recipient_driver(query)
+        if driver is not None:
+            return self._page_by_recipient(query, driver, after, limit, columns)
+        conditions, values = sql_conditions(query)
         where = " AND ".join(["queue_id > ?", *conditions])
-        statement = f"SELECT {MESSAGE_COLUMNS} FROM messages WHERE {where} ORDER BY queue_id LIMIT ?"
-        return self._all(statement, (after, *values, limit))
+        statement = f"SELECT {columns} FROM messages WHERE {where} ORDER BY queue_id LIMIT ?"
+        rows = self._all(statement, (after, *values, limit))
+        return rows, rows[-1][0] if len(rows) == limit else None
+
+    def _page_by_recipient(
+        self, query: QueueFilter, driver: Condition, after: QueueId, limit: int, columns: str
+    ) -> tuple[list[MessageRowAndContent], QueueId | None]:
+        """The same by way of the recipients' index."""
+        condition, bound = driver
+        ids = [
+            row[0]
+            for row in self._all(
+                f"SELECT DISTINCT queue_id FROM recipients AS r WHERE {condition} AND queue_id > ?"
+                " ORDER BY queue_id LIMIT ?",
+                (*bound, after, limit),
+            )
+        ]
+        if not ids:
+            return [], None
+        conditions, values = sql_conditions(query)
+        where = " AND ".join([f"queue_id IN {_IDS}", *conditions])
+        statement = f"SELECT {columns} FROM messages WHERE {where} ORDER BY queue_id"
+        return self._all(statement, (json.dumps(ids), *values)), ids[-1] if len(ids) == limit else None
 
     def counts(self) -> dict[str, int]:
         return dict(self._all("SELECT queue, count(*) FROM messages GROUP BY queue", ()))
@@ -301,43 +350,3 @@ class Reader:
             return self._database.execute(statement, values).fetchall()
         except (sqlite3.Error, OverflowError, UnicodeError) as error:
             raise SpoolError(f"queue database: {error}") from error
-
-
-def _conditions(query: QueueFilter) -> tuple[list[str], list[Any]]:
-    return _unzip(_each_condition(query))
-
-
-def _unzip(pairs: Iterable[tuple[str, list[Any]]]) -> tuple[list[str], list[Any]]:
-    conditions, values = [], []
-    for condition, bound in pairs:
-        conditions.append(condition)
-        values.extend(bound)
-    return conditions, values
-
-
-def _each_condition(query: QueueFilter) -> Iterator[tuple[str, list[Any]]]:
-    if query.queue_ids:
-        yield f"queue_id IN {_IDS}", [json.dumps(query.queue_ids)]
-    if query.queues:
-        # An expression, not the column: the index on it would have every page sorted anew.
-        yield f"(queue || '') IN {_IDS}", [json.dumps([queue.value for queue in query.queues])]
-    if query.older_than is not None:
-        yield "arrival_time < ?", [query.now - query.older_than]
-    if query.younger_than is not None:
-        yield "arrival_time > ?", [query.now - query.younger_than]
-    # SQL folds ASCII letters only: other addresses are compared by the caller alone.
-    if query.sender is not None and query.sender.isascii():
-        condition, bound = _address_condition(query.sender, "sender_local", "sender_domain")
-        yield condition, bound
-    wanted = f"@{query.site}" if query.site is not None else None
-    for address in (query.recipient, wanted):
-        if address is not None and address.isascii():
-            condition, bound = _address_condition(address, "local_part", "domain")
-            recipients = f"SELECT 1 FROM recipients AS r WHERE r.queue_id = messages.queue_id AND {condition}"
-            yield f"EXISTS ({recipients})", bound
-
-
-def _address_condition(wanted: str, local_part: str, domain: str) -> tuple[str, list[Any]]:
-    if wanted.startswith("@"):
-        return f"lower({domain}) = ?", [wanted[1:].lower()]
-    return f"lower({local_part} || CASE {domain} WHEN '' THEN '' ELSE '@' || {domain} END) = ?", [wanted.lower()]

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 from pymta.errors import SpoolError
-from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId, QueueName
+from pymta.model.queue import EntryUpdate, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.ports import Clock, Content, ContentWriter, Log
 from pymta.spool.commits import GroupCommit
+from pymta.spool.conditions import is_exact
 from pymta.spool.content import (
     IN_DATABASE_BELOW,
+    NO_SPACE,
     FileContent,
     SpooledContent,
     StoredContent,
@@ -27,14 +28,24 @@ from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import HandedContent
 from pymta.spool.ids import QueueIds
 from pymta.spool.lock import SpoolLock
-from pymta.spool.reading import DUE_QUEUES, Damage, read_due, read_message, read_page
+from pymta.spool.reading import (
+    DUE_QUEUES,
+    Damage,
+    find_page,
+    read_due,
+    read_message,
+    read_page,
+    read_recipients,
+)
 from pymta.spool.rows import encode
 from pymta.spool.selection import matches
 from pymta.spool.sqlite import Reader, StorageFailure, Writer
 from pymta.spool.strays import remove_strays
 
+# The first line of a listing is there at once, the others come in larger pieces.
+_FIRST_PAGE = 20
 _PAGE = 500
-_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE})
+_FOUND_PAGE = 1000
 
 T = TypeVar("T")
 
@@ -203,7 +214,7 @@ class SqliteSpool:
             await asyncio.get_running_loop().run_in_executor(state.files, content.sync)
         except OSError as error:
             text = f"content file: {error.strerror}"
-            if error.errno in _NO_SPACE:
+            if error.errno in NO_SPACE:
                 raise SpoolError(text) from error
             state.commits.failure = StorageFailure(text)
             content.abandon()
@@ -259,17 +270,33 @@ class SqliteSpool:
     async def next_due(self, after: float = -1.0) -> float | None:
         return await self._read(lambda reader: reader.next_due(DUE_QUEUES, after))
 
+    async def recipients(self, queue_id: QueueId, after: int, limit: int) -> list[QueuedRecipient]:
+        found, damage = await self._read(lambda reader: read_recipients(reader, queue_id, after, limit))
+        await self._set_aside(damage)
+        return found
+
     async def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
-        after = ""
-        while True:
-            start = after
-            page = await self._list(lambda reader: read_page(reader, query, start, _PAGE))  # noqa: B023
-            for entry in page.entries:
+        after: QueueId | None = ""
+        size = _FIRST_PAGE
+        while after is not None:
+            start, limit = after, size
+            entries, after = await self._list(lambda reader: read_page(reader, query, start, limit))  # noqa: B023
+            for entry in entries:
                 if matches(entry, query):
                     yield entry
-            if page.rows < _PAGE:
-                return
-            after = page.last[1]
+            size = _PAGE
+
+    async def find(self, query: QueueFilter) -> AsyncIterator[Sequence[Found]]:
+        if not is_exact(query):
+            async for entry in self.entries(query):
+                yield [Found(entry.queue_id, entry.queue, entry.forced_expire)]
+            return
+        after: QueueId | None = ""
+        while after is not None:
+            start = after
+            found, after = await self._list(lambda reader: find_page(reader, query, start, _FOUND_PAGE))  # noqa: B023
+            if found:
+                yield found
 
     async def counts(self) -> dict[str, int]:
         return await self._list(lambda reader: reader.counts())

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 
 from pymta.errors import SpoolError
 from pymta.model.queue import (
+    ENTRY_RECIPIENTS,
     EntryUpdate,
+    Found,
     QueuedRecipient,
     QueueEntry,
     QueueFilter,
@@ -115,7 +117,13 @@ class MemorySpool:
 
     async def load(self, queue_id: QueueId) -> QueueEntry | None:
         self._check_open()
-        return self._entries.get(queue_id)
+        entry = self._entries.get(queue_id)
+        return None if entry is None else _as_read(entry)
+
+    async def recipients(self, queue_id: QueueId, after: int, limit: int) -> list[QueuedRecipient]:
+        self._check_open()
+        entry = self._entries.get(queue_id)
+        return [] if entry is None else [one for one in entry.recipients if one.number > after][:limit]
 
     def content(self, entry: QueueEntry) -> Content:
         data = self._contents.get(entry.queue_id)
@@ -139,7 +147,7 @@ class MemorySpool:
             if queue_id not in self._contents:
                 self._entries[queue_id] = replace(self._entries[queue_id], queue=QueueName.CORRUPT)
             elif len(whole) < limit:
-                whole.append(self._entries[queue_id])
+                whole.append(_as_read(self._entries[queue_id]))
         return whole
 
     async def next_due(self, after: float = -1.0) -> float | None:
@@ -152,7 +160,11 @@ class MemorySpool:
         for queue_id in sorted(self._entries):
             entry = self._entries.get(queue_id)
             if entry is not None and matches(entry, query):
-                yield entry
+                yield _as_read(entry)
+
+    async def find(self, query: QueueFilter) -> AsyncIterator[Sequence[Found]]:
+        async for entry in self.entries(query):
+            yield [Found(entry.queue_id, entry.queue, entry.forced_expire)]
 
     async def counts(self) -> dict[str, int]:
         self._check_open()
@@ -160,6 +172,12 @@ class MemorySpool:
         for entry in self._entries.values():
             found[entry.queue.value] = found.get(entry.queue.value, 0) + 1
         return found
+
+
+def _as_read(entry: QueueEntry) -> QueueEntry:
+    """An entry holds no more than its first recipients."""
+    unread = len(entry.recipients) - ENTRY_RECIPIENTS
+    return entry if unread <= 0 else replace(entry, recipients=entry.recipients[:ENTRY_RECIPIENTS], unread=unread)
 
 
 def _updated(entry: QueueEntry, update: EntryUpdate) -> QueueEntry:

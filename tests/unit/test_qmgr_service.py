@@ -9,7 +9,7 @@ import pytest
 
 from pymta.errors import ResolveError, SpoolError
 from pymta.model.address import NULL_SENDER, Address
-from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.model.delivery import DeliveryPart, DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.envelope import Notify
 from pymta.model.queue import EntryUpdate, QueuedRecipient, QueueEntry, QueueFilter, QueueName
 from pymta.model.route import AddressClass, Route
@@ -28,6 +28,10 @@ SETTINGS = QueueManagerSettings(
     transport_retry_time=0.05,
     qmgr_message_active_limit=20000,
     qmgr_message_recipient_limit=20000,
+    qmgr_message_recipient_minimum=10,
+    qmgr_clog_warn_time=300.0,
+    default_process_limit=100,
+    confirm_delay_cleared=False,
     in_flow_delay=0.0,
     delay_logging_resolution_limit=2,
     defer_transports=(),
@@ -511,15 +515,21 @@ async def test_the_active_limit_holds_and_nothing_is_forgotten(bed: Bed) -> None
     assert len(bed.agent.requests) == 200
 
 
-async def test_intake_slows_down_while_the_active_queue_is_full(bed: Bed) -> None:
-    await restart(bed, qmgr_message_active_limit=1, in_flow_delay=0.1)
+async def test_intake_slows_down_while_mail_comes_faster_than_it_becomes_active(bed: Bed) -> None:
+    await restart(bed, qmgr_message_active_limit=1, in_flow_delay=0.1, default_process_limit=2)
     bed.agent.gate = asyncio.Event()
-    await bed.send()
-    start = bed.clock.monotonic()
-    await bed.send()
-    assert bed.clock.monotonic() - start >= 0.09
+
+    async def sends() -> bool:
+        """Whether the next message has to wait."""
+        start = bed.clock.monotonic()
+        await bed.send()
+        return bed.clock.monotonic() - start >= 0.09
+
+    # One is active, two wait on disk and take the tokens.
+    assert [await sends() for _ in range(5)] == [False, False, False, True, True]
     bed.agent.gate.set()
-    await bed.until(lambda: len(bed.lines("removed")) == 2)
+    await bed.until(lambda: len(bed.lines("removed")) == 5)
+    assert not await sends()
 
 
 async def test_what_a_crash_left_is_delivered_at_start(bed: Bed) -> None:
@@ -555,20 +565,194 @@ async def test_mail_that_comes_while_the_queue_is_read_is_delivered_once(bed: Be
     assert len(bed.agent.requests) == len(set(bed.agent.recipients)) == 400
 
 
+def crowd(count: int, domain: str = "good.example") -> list[str]:
+    return [f"u{number}@{domain}" for number in range(count)]
+
+
 async def test_a_large_list_goes_in_groups_and_is_not_in_core_at_once(bed: Bed) -> None:
+    bed.transport["recipient_limit"] = "1500"
     bed.agent.gate = asyncio.Event()
-    entry = await bed.send(*(f"u{number}@good.example" for number in range(5000)))
+    entry = await bed.send(*crowd(5000))
     await bed.until(lambda: bed.agent.requests)
+    await asyncio.sleep(0.02)
     message = bed.queue.active(entry.queue_id)
-    assert message is not None and message.in_core <= 1500
+    assert message is not None and message.in_core == 1500 and message.unread == 3500
     await bed.send("single@good.example")
     bed.agent.gate.set()
     await bed.quiet()
-    assert len(bed.agent.requests) == 101
     assert {len(request.recipients) for request in bed.agent.requests} == {50, 1}
+    assert len(bed.agent.recipients) == len(set(bed.agent.recipients)) == 5001
     assert bed.agent.peak <= 20
     singles = [number for number, request in enumerate(bed.agent.requests) if len(request.recipients) == 1]
     assert singles[0] <= 7, "one recipient does not wait for a list"
+    assert bed.lines("removed") and bed.lines("nrcpt=5000")
+    assert bed.queue._supply.in_core == 0
+
+
+async def test_every_message_gets_some_recipients_whatever_the_others_take(bed: Bed) -> None:
+    await restart(bed, qmgr_message_recipient_limit=1000, qmgr_message_recipient_minimum=3)
+    bed.agent.gate = asyncio.Event()
+    first = await bed.send(*crowd(1200))
+    await bed.until(lambda: bed.agent.requests)
+    bed.agent.gate.set()
+    await bed.quiet()
+    assert len(bed.agent.recipients) == 1200 and await bed.spool.load(first.queue_id) is None
+
+
+async def test_a_message_longer_than_an_entry_keeps_each_recipients_fate(bed: Bed) -> None:
+    everyone = [f"u{number}@{('good', 'later', 'never')[number % 3]}.example" for number in range(3300)]
+    entry = await bed.send(*everyone)
+    await bed.quiet()
+    left = await bed.spool.recipients(entry.queue_id, -1, 9999)
+    assert [str(one.address) for one in left] == everyone[1::3]
+    assert {one.reason for one in left} == {"mailbox full"}
+    assert sorted(number for _, what, _ in bed.notices.made for number, _ in what) == list(range(2, 3300, 3))
+    bed.agent.behave = succeed
+    await bed.admin.flush(QueueFilter())
+    await bed.until(lambda: bed.lines("removed"))
+    assert sorted(set(bed.agent.recipients)) == sorted(everyone)
+    assert bed.queue._supply.in_core == 0
+
+
+async def test_results_of_a_long_message_do_not_gather_in_memory(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymta.qmgr.service._RESULTS_AT_ONCE", 100)
+    await restart(bed, maximal_queue_lifetime=0.0)
+    entry = await bed.send(*crowd(2500, "later.example"))
+    await bed.quiet()
+    # All expire in the end: those that were recorded on the way, and those that were not.
+    assert sorted(number for _, what, _ in bed.notices.made for number, _ in what) == list(range(2500))
+    assert all(kind == "failed" and len(what) <= 1000 for kind, what, _ in bed.notices.made)
+    assert await bed.spool.load(entry.queue_id) is None
+    assert len(bed.lines("removed")) == 1
+
+
+async def test_a_long_message_warns_of_all_that_wait(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymta.qmgr.service._RESULTS_AT_ONCE", 100)
+    await restart(bed, delay_warning_time=1.0)
+    await bed.send(*crowd(2500, "later.example"), arrival_time=bed.clock.now() - 100)
+    await bed.quiet()
+    assert sorted(number for _, what, _ in bed.notices.made for number, _ in what) == list(range(2500))
+
+
+async def test_recipients_that_cannot_be_read_wait_for_the_disk(bed: Bed) -> None:
+    recipients, failures = bed.spool.recipients, [SpoolError("EIO")] * 2
+
+    async def read(*args: object) -> list[QueuedRecipient]:
+        if failures:
+            raise failures.pop()
+        return await recipients(*args)  # type: ignore[arg-type]
+
+    bed.spool.recipients = read  # type: ignore[method-assign]
+    await bed.send(*crowd(1001))
+    await bed.quiet()
+    assert len(bed.agent.recipients) == 1001 and len(bed.lines("cannot read recipients: EIO")) == 2
+
+
+async def test_a_message_whose_recipients_are_damaged_is_set_aside_with_what_was_done(bed: Bed) -> None:
+    async def read(*args: object) -> list[QueuedRecipient]:
+        return []
+
+    bed.spool.recipients = read  # type: ignore[method-assign]
+    entry = await bed.send(*crowd(1500))
+    await bed.quiet()
+    stored = await bed.spool.load(entry.queue_id)
+    assert stored is not None and stored.queue is QueueName.CORRUPT
+    assert len(stored.recipients) == 500 and len(bed.agent.recipients) == 1000
+
+
+async def test_an_agent_that_raises_has_its_transport_rest(bed: Bed) -> None:
+    failing = True
+
+    async def raises(request: DeliveryRequest) -> list[DeliveryResult]:
+        if failing:
+            raise RuntimeError("boom")
+        return await succeed(request)
+
+    bed.agent.behave = raises
+    await restart(bed, transport_retry_time=0.2)
+    await bed.send("a@good.example")
+    await bed.quiet()
+    entry = await bed.send("b@other.example")
+    await bed.quiet()
+    stored = await bed.spool.load(entry.queue_id)
+    assert stored is not None and stored.recipients[0].reason == "unknown mail transport error"
+    assert len(bed.agent.requests) == 1
+    failing = False
+    await asyncio.sleep(0.25)
+    await bed.send("c@good.example")
+    await bed.until(lambda: bed.lines("to=<c@good.example>.*status=sent"))
+
+
+PARTS = [
+    DeliveryPart(Address("ann", "x.example"), Outcome.SENT, "2.0.0", "delivered to mailbox"),
+    DeliveryPart(Address("list", "good.example"), Outcome.SENT, "2.0.0", "forwarded as QID"),
+]
+
+
+async def test_an_expanded_recipient_has_a_line_for_each_part(bed: Bed) -> None:
+    async def expands(request: DeliveryRequest) -> list[DeliveryResult]:
+        (one,) = request.recipients
+        return [DeliveryResult(one.number, Outcome.SENT, "2.0.0", "ok", "local", parts=tuple(PARTS))]
+
+    bed.agent.behave = expands
+    await bed.send("list@good.example")
+    await bed.quiet()
+    found = [re.sub(r"delay.*dsn", "dsn", line.partition(": ")[2]) for line in bed.lines("to=<")]
+    assert found == [
+        "to=<ann@x.example>, orig_to=<list@good.example>, relay=local, dsn=2.0.0, status=sent (delivered to mailbox)",
+        "to=<list@good.example>, relay=local, dsn=2.0.0, status=sent (forwarded as QID)",
+    ]
+
+
+CLEARED = [
+    (True, Notify.DEFAULT, True),
+    (True, Notify.DELAY, True),
+    (True, Notify.FAILURE, False),
+    (True, Notify.NEVER, False),
+    (False, Notify.DEFAULT, False),
+]
+
+
+@pytest.mark.parametrize(("confirms", "notify", "told"), CLEARED)
+async def test_the_sender_hears_that_a_delay_is_over(bed: Bed, confirms: bool, notify: Notify, told: bool) -> None:
+    await restart(bed, confirm_delay_cleared=confirms)
+    await bed.send(recipient(0, "a@good.example", notify=notify), warned_time=5.0)
+    await bed.send(recipient(0, "b@good.example", notify=notify))
+    await bed.quiet()
+    assert [notice[:2] for notice in bed.notices.made] == ([("succeeded", [(0, "sent")])] if told else [])
+
+
+async def test_a_destination_that_clogs_the_queue_is_warned_about_once(bed: Bed) -> None:
+    await restart(bed, qmgr_message_active_limit=50)
+    bed.agent.gate = asyncio.Event()
+    for number in range(40):
+        await bed.send(f"x@{'good' if number % 2 else 'other'}.example")
+    await bed.until(lambda: bed.lines("mail for"))
+    assert len(bed.lines("mail for (good|other).example is using up 1[12] of [0-9]+ active queue entries")) == 2
+    bed.agent.gate.set()
+    await bed.quiet()
+
+
+async def test_reload_puts_new_limits_in_force_for_what_waits(bed: Bed) -> None:
+    bed.agent.gate = asyncio.Event()
+    for _ in range(30):
+        await bed.send()
+    await bed.until(lambda: bed.agent.busy == 5)
+    bed.transport |= {"initial_destination_concurrency": "9", "destination_concurrency_limit": "3"}
+    changed = replace(
+        SETTINGS, minimal_backoff_time=7.0, maximal_backoff_time=7.0, qmgr_message_active_limit=3, soft_bounce=True
+    )
+    bed.queue.configure(changed)
+    bed.agent.gate.set()
+    bed.agent.gate = None
+    await bed.until(lambda: len(bed.lines("removed")) == 30)
+    bed.agent.peak = 0
+    await bed.send(*(f"x@d{number}.example" for number in range(3)), *["y@good.example"])
+    entry = await bed.send("x@never.example")
+    await bed.quiet()
+    stored = await bed.spool.load(entry.queue_id)
+    assert stored is not None and stored.recipients[0].status == "4.1.1"
+    assert stored.next_attempt == pytest.approx(bed.clock.now() + 7, abs=2)
 
 
 async def test_deliveries_of_a_long_message_are_recorded_on_the_way(bed: Bed) -> None:

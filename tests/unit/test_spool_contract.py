@@ -12,6 +12,7 @@ from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Body, Client, Notify, Origin, Ret
 from pymta.model.queue import (
     EntryUpdate,
+    Found,
     QueuedRecipient,
     QueueEntry,
     QueueFilter,
@@ -91,6 +92,68 @@ async def test_an_entry_comes_back_as_it_was_stored(spool: Spool, fields: dict[s
     entry = await put(spool, **fields)
     assert await spool.load(entry.queue_id) == entry
     assert await listed(spool) == [entry]
+
+
+async def test_an_entry_holds_its_first_recipients_and_the_others_are_read_on_demand(spool: Spool) -> None:
+    everyone = tuple(recipient(2 * number, f"u{number}@d{number % 7}.example") for number in range(2500))
+    entry = await put(spool, recipients=everyone)
+    short = await put(spool)
+    expected = replace(entry, recipients=everyone[:1000], unread=1500)
+    assert await spool.load(entry.queue_id) == expected
+    assert await listed(spool) == [expected, short]
+    assert await spool.due(10.0, 5) == [expected, short]
+    assert await spool.recipients(entry.queue_id, everyone[999].number, 1000) == list(everyone[1000:2000])
+    assert await spool.recipients(entry.queue_id, everyone[1999].number, 1000) == list(everyone[2000:])
+    assert await spool.recipients(entry.queue_id, everyone[-1].number, 10) == []
+    assert await spool.recipients("NOSUCH", -1, 10) == []
+    # A recipient that no entry holds is still found.
+    assert [one.queue_id for one in await listed(spool, QueueFilter(recipient="U2400@d6.example"))] == [entry.queue_id]
+    gone = tuple(RecipientUpdate(one.number, RecipientState.DONE) for one in everyone[:1400])
+    await spool.update(EntryUpdate(entry.queue_id, recipients=gone))
+    assert await spool.load(entry.queue_id) == replace(entry, recipients=everyone[1400:2400], unread=100)
+
+
+FOUND = [
+    (QueueFilter(), [0, 1, 2]),
+    (QueueFilter(site="B.example"), [0, 2]),
+    (QueueFilter(site="b.example", sender="@x.example"), [2]),
+    (QueueFilter(recipient="u@a.example"), [0]),
+    (QueueFilter(recipient="@b.example", queues=(QueueName.HOLD,)), [2]),
+    (QueueFilter(recipient="@c.example", site="b.example"), []),
+    (QueueFilter(recipient="u@a.example", site="b.example"), [0]),
+    (QueueFilter(recipient="ü@ü.example"), [1]),
+    (QueueFilter(recipient="root"), [1]),
+    (QueueFilter(older_than=50.0, now=1100.0), [0, 1]),
+]
+
+
+@pytest.mark.parametrize(("query", "expected"), FOUND)
+async def test_finding_is_listing_without_the_details(spool: Spool, query: QueueFilter, expected: list[int]) -> None:
+    entries = [
+        await put(spool, recipients=(recipient(0, "u@a.example"), recipient(1, "u@b.example"))),
+        await put(spool, recipients=(recipient(0, "Ü@ü.example"), recipient(1, "Root"))),
+        await put(
+            spool,
+            recipients=(recipient(0, "v@b.example"), recipient(1, "w@b.example")),
+            queue=QueueName.HOLD,
+            sender=Address("s", "x.example"),
+            forced_expire=True,
+            arrival_time=1090.0,
+        ),
+    ]
+    assert await listed(spool, query) == [entries[number] for number in expected]
+    found = [one async for page in spool.find(query) for one in page]
+    assert found == [
+        Found(entry.queue_id, entry.queue, entry.forced_expire) for entry in (entries[number] for number in expected)
+    ]
+
+
+async def test_every_page_is_found(spool: Spool) -> None:
+    entries = await asyncio.gather(*(put(spool, recipients=(recipient(0, "a@one.example"),)) for _ in range(1100)))
+    ids = sorted(entry.queue_id for entry in entries)
+    for query in (QueueFilter(), QueueFilter(site="one.example"), QueueFilter(queue_ids=tuple(ids))):
+        assert [one.queue_id async for page in spool.find(query) for one in page] == ids
+        assert [entry.queue_id for entry in await listed(spool, query)] == ids
 
 
 @pytest.mark.parametrize("content", [b"", SMALL, b"y" * 65535, b"y" * 65536, LARGE])

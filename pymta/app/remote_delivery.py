@@ -1,0 +1,135 @@
+"""SMTP and LMTP deliveries in processes of their own."""
+
+from __future__ import annotations
+
+import asyncio
+import zlib
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from pymta.app.remote_kinds import DELIVERY, Kind
+from pymta.app.remote_upstream import Upstream
+from pymta.app.remote_values import dumps, loads, pack_request, pack_results, unpack_request, unpack_results
+from pymta.errors import DeliveryError
+from pymta.model.delivery import DeliveryRequest, DeliveryResult
+from pymta.ports import Content, DeliveryAgent, Log
+from pymta.runtime.ipc import Link
+from pymta.runtime.ipc_calls import Calls, LinkLost
+from pymta.spool.content import IN_DATABASE_BELOW, FileContent, MemoryContent, file_path
+
+_ROLE_SECONDS = 10.0
+
+
+class DeliveryRoles:
+    """The queue manager's side: which delivery processes there are, and what each has in hand."""
+
+    def __init__(self) -> None:
+        self._calls: dict[Link, Calls] = {}
+        self._numbers: dict[Link, int] = {}
+        self._there = asyncio.Event()
+
+    def knows(self, link: Link) -> bool:
+        return link in self._calls
+
+    def add(self, link: Link, number: int) -> None:
+        self._calls[link] = Calls(link)
+        self._numbers[link] = number
+        self._there.set()
+
+    def remove(self, link: Link) -> None:
+        """A process ended; nobody knows what became of the deliveries it had: each of them fails."""
+        calls = self._calls.pop(link, None)
+        if calls is not None:
+            del self._numbers[link]
+            calls.lost()
+        if not self._calls:
+            self._there.clear()
+
+    def answered(self, link: Link, number: int, head: bytes) -> None:
+        self._calls[link].answered(number, head)
+
+    async def ask(self, request: DeliveryRequest, body: bytes) -> Any:
+        """Raises LinkLost. The process with the least in hand, of equals always the same one for a next hop."""
+        if not self._calls:
+            try:
+                async with asyncio.timeout(_ROLE_SECONDS):
+                    await self._there.wait()
+            except TimeoutError:
+                raise LinkLost from None
+        if len(self._calls) == 1:
+            calls = next(iter(self._calls.values()))
+        else:
+            calls = self._calls[min(self._calls, key=lambda link: self._burden(link, request.nexthop))]
+        return loads(await calls.ask(Kind.DELIVER, dumps(pack_request(request)), body))
+
+    def _burden(self, link: Link, nexthop: str) -> tuple[int, int]:
+        return len(self._calls[link]), zlib.crc32(nexthop.encode("utf-8", "replace")) ^ self._numbers[link]
+
+
+class RemoteAgent:
+    """A `DeliveryAgent` whose deliveries another process makes."""
+
+    def __init__(self, roles: DeliveryRoles) -> None:
+        self._roles = roles
+
+    async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
+        """Raises DeliveryError where the process ended meanwhile."""
+        body = b""
+        if request.size < IN_DATABASE_BELOW:
+            data = content.data
+            body = b"".join([chunk async for chunk in content.chunks()]) if data is None else data
+        try:
+            answer = await self._roles.ask(request, body)
+        except LinkLost:
+            raise DeliveryError("the delivery process is gone") from None
+        if isinstance(answer, str):
+            raise DeliveryError(answer)
+        return unpack_results(answer)
+
+
+class DeliveryWorker:
+    """The delivery process: asks its agents, answers with their results.
+
+    Large content is read from its file below `content`. Deliveries under way end when the queue manager does: its
+    successor will ask for them again.
+    """
+
+    def __init__(
+        self,
+        content: Path,
+        socket: Path,
+        token: str,
+        number: int,
+        agents: Callable[[str], DeliveryAgent | None],
+        log: Log,
+    ) -> None:
+        self._content = content
+        self._agents = agents
+        self._log = log
+        self._tasks: set[asyncio.Task[None]] = set()
+        self.upstream = Upstream(socket, token, DELIVERY, number, on_frame=self._on_frame, on_lost=self._cancel)
+
+    def _on_frame(self, link: Link, kind: int, number: int, head: bytes, body: bytes) -> None:
+        if kind == Kind.DELIVER:
+            task = asyncio.create_task(self._deliver(link, number, unpack_request(loads(head)), body))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    def _cancel(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+
+    async def _deliver(self, link: Link, number: int, request: DeliveryRequest, body: bytes) -> None:
+        agent = self._agents(request.transport)
+        content: Content = MemoryContent(body)
+        if request.size >= IN_DATABASE_BELOW:
+            content = FileContent(file_path(self._content, request.queue_id), request.size)
+        answer: Any = "mail transport unavailable"
+        try:
+            if agent is not None:
+                answer = pack_results(await agent.deliver(request, content))
+        except Exception as error:
+            self._log.error(f"{request.queue_id}: transport {request.transport} failed: {error!r}")
+            answer = f"transport {request.transport} failed"
+        link.send(Kind.RESULTS, number, dumps(answer))

@@ -1,0 +1,29 @@
+"""What frames between our processes mean, and the socket they meet at (docs/processes.md)."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Kind(IntEnum):
+    """A role says HELLO to the queue manager and is served from WELCOME on.
+
+    ENQUEUE and OPENED ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED and HELD are told.
+    """
+
+    HELLO = 1
+    WELCOME = 2
+    ANSWER = 3
+    ENQUEUE = 4
+    DELIVER = 5
+    RESULTS = 6
+    OPENED = 7
+    CLOSED = 8
+    HELD = 9
+
+
+SMTPD = "smtpd"
+DELIVERY = "delivery"
+# Ids of the spool's own process have slot 0, those of smtpd roles the others.
+ID_SLOTS = 64
+MOST_SMTPD = ID_SLOTS - 1

@@ -1,0 +1,101 @@
+"""`ports.Queue` in a process without the spool: messages go to the queue manager's process and are durable there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from pymta.app.remote_kinds import ID_SLOTS, SMTPD, Kind
+from pymta.app.remote_upstream import Upstream
+from pymta.app.remote_values import pack_entry
+from pymta.errors import SpoolError
+from pymta.model.queue import QueueEntry, QueueId
+from pymta.ports import Clock, ContentWriter
+from pymta.runtime.ipc_calls import LinkLost
+from pymta.spool.content import NO_SPACE
+from pymta.spool.handover import DraftContent
+from pymta.spool.ids import QueueIds
+
+_NO_QUEUE_MANAGER = "the queue manager is not there"
+
+
+class RemoteQueue:
+    """Small content travels with its entry; large content is a synced file in this process's folder of drafts.
+
+    Without a queue manager nothing is accepted. Where it goes away before it answered nobody knows whether the
+    message is stored: that is a failure too, and the client keeps what it has.
+    """
+
+    def __init__(
+        self,
+        spool: Path,
+        socket: Path,
+        token: str,
+        number: int,
+        clock: Clock,
+        *,
+        long_ids: bool,
+        on_welcome: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._spool = spool
+        self._number = number
+        self._clock = clock
+        self._long_ids = long_ids
+        self._ids: QueueIds | None = None
+        self._disk_failure = ""
+        self._on_welcome = on_welcome
+        self.upstream = Upstream(socket, token, SMTPD, number, on_welcome=self._welcomed)
+
+    def _welcomed(self, greeting: tuple[int, int]) -> None:
+        """Ids go on above all that the spool has seen, whatever became of the clock."""
+        last, instance = greeting
+        floor = max(last, self._ids.last if self._ids else 0)
+        self._ids = QueueIds(
+            self._clock.now, long=self._long_ids, instance=instance, floor=floor, slot=self._number, slots=ID_SLOTS
+        )
+
+    def new_queue_id(self) -> QueueId:
+        if self._ids is None:
+            raise SpoolError(_NO_QUEUE_MANAGER)
+        return self._ids.new()
+
+    def new_content(self, queue_id: QueueId) -> ContentWriter:
+        """Raises SpoolError where the message could not be stored anyway."""
+        if self._disk_failure:
+            raise SpoolError(self._disk_failure)
+        if not self.upstream.is_up:
+            raise SpoolError(_NO_QUEUE_MANAGER)
+        return DraftContent(self._spool, self._number, queue_id)
+
+    async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> None:
+        """Make durable over there. Raises SpoolError."""
+        assert isinstance(content, DraftContent) and self._ids is not None
+        body = b""
+        if content.in_file:
+            await self._sync(content)
+        else:
+            body = content.take()
+        error = await self._ask((self._ids.last, content.in_file, *pack_entry(entry)), body)
+        if error:
+            content.abandon()
+            raise SpoolError(error)
+        content.release()
+
+    async def _ask(self, values: tuple[Any, ...], body: bytes) -> str:
+        try:
+            return str(await self.upstream.ask(Kind.ENQUEUE, values, body))
+        except LinkLost:
+            return _NO_QUEUE_MANAGER
+
+    async def _sync(self, content: DraftContent) -> None:
+        """Where the disk failed, nothing more is accepted: what it has dropped since, nobody can tell."""
+        try:
+            await asyncio.to_thread(content.sync)
+        except OSError as error:
+            content.abandon()
+            text = f"content file: {error.strerror}"
+            if error.errno not in NO_SPACE:
+                self._disk_failure = text
+            raise SpoolError(text) from error
