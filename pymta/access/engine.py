@@ -10,11 +10,12 @@ from pymta.access import subject
 from pymta.access.compile import Compiler, Place
 from pymta.access.decision import SERVER_ERROR, Decision, LookupFailed, Outcome
 from pymta.access.destination import reject_unlisted_recipient, reject_unlisted_sender
-from pymta.access.environment import Environment, Sleep
+from pymta.access.environment import Environment, SenderPolicy, Sleep
 from pymta.access.registry import STANDARD, Registry
 from pymta.access.rules import Rule, RuleList
 from pymta.access.safety import check_relay
 from pymta.access.settings import AccessSettings
+from pymta.access.spf import check_settings, check_spf
 from pymta.access.subject import Subject
 from pymta.errors import ConfigError
 from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
@@ -38,7 +39,7 @@ class AccessEngine:
 
     `classes` holds the text of every list that smtpd_restriction_classes names. `extra` are an app's restrictions
     by the name under which lists use them. `sleep` waits that many seconds. Raises ConfigError for what is wrong
-    in a list, and where the lists make an open relay.
+    in a list, and where the lists make an open relay. `sender_policy` checks SPF.
     """
 
     def __init__(
@@ -54,7 +55,9 @@ class AccessEngine:
         classes: Mapping[str, str] | None = None,
         extra: Mapping[str, Restriction] | None = None,
         registry: Registry = STANDARD,
+        sender_policy: SenderPolicy | None = None,
     ) -> None:
+        check_settings(settings)
         permits = " ".join(settings.smtpd_log_access_permit_actions)
         self._settings = settings
         self._environment = Environment(
@@ -68,6 +71,7 @@ class AccessEngine:
             directory=directory,
             log=log,
             sleep=sleep,
+            sender_policy=sender_policy,
         )
         lists = _class_texts(settings, classes or {})
         compiler = Compiler(registry.with_extra((extra or {}).items()), tables, lists, log)
@@ -85,6 +89,9 @@ class AccessEngine:
         self._sender = _Phase(rules("smtpd_sender_restrictions", "check_sender_access"), subject.sender, _after_mail)
         relay = rules("smtpd_relay_restrictions", "check_recipient_access")
         recipient = rules("smtpd_recipient_restrictions", "check_recipient_access")
+        if settings.spf_enable:
+            # At the end, so that whoever the list permits is spared.
+            recipient = RuleList((*recipient.rules, check_spf))
         both = (relay, recipient) if settings.smtpd_relay_before_recipient_restrictions else (recipient, relay)
         self._recipient = tuple(one for one in both if one.rules)
         self._data = _Phase(rules("smtpd_data_restrictions"), subject.data, _always)

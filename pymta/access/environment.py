@@ -7,6 +7,9 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from pymta.access.settings import AccessSettings
+from pymta.model.address import Address
+from pymta.model.authentication import SpfResult
+from pymta.model.envelope import Client
 from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver
 
 Sleep = Callable[[float], Awaitable[object]]
@@ -28,6 +31,12 @@ class StringMatch(Protocol):
     async def matches(self, name: str) -> bool: ...
 
 
+class SenderPolicy(Protocol):
+    """Who checks SPF; never raises. Nothing for clients that are exempt."""
+
+    async def check_spf(self, client: Client, helo: str, sender: Address) -> tuple[SpfResult, ...]: ...
+
+
 @dataclass(frozen=True, slots=True)
 class Environment:
     """`logged_permits` is smtpd_log_access_permit_actions, None where it is empty."""
@@ -40,3 +49,4 @@ class Environment:
     directory: RecipientDirectory
     log: Log
     sleep: Sleep
+    sender_policy: SenderPolicy | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from pymta.access import access_maps, client, destination, domains, generic
+from pymta.access import access_maps, client, destination, domains, generic, spf
 from pymta.access.access_maps import Check
 from pymta.access.parse import Words
 from pymta.access.rules import AppRestriction, Pause, Rule
@@ -82,6 +82,7 @@ STANDARD = Registry(
         "defer_unauth_destination": destination.defer_unauth_destination,
         "reject_unlisted_recipient": destination.reject_unlisted_recipient,
         "check_recipient_maps": destination.reject_unlisted_recipient,
+        "reject_spf_fail": spf.reject_spf_fail,
         "reject_unlisted_sender": destination.reject_unlisted_sender,
     },
     checks={

@@ -7,7 +7,10 @@ from dataclasses import dataclass
 
 @dataclass(frozen=True, slots=True)
 class AccessSettings:
-    """postconf(5) names. Restriction lists stay text: the engine compiles them and names what is wrong in them."""
+    """postconf(5) names, and ours for SPF.
+
+    Restriction lists stay text: the engine compiles them and names what is wrong in them.
+    """
 
     smtpd_client_restrictions: str
     smtpd_helo_restrictions: str
@@ -43,3 +46,8 @@ class AccessSettings:
     unknown_hostname_reject_code: int
     unknown_address_tempfail_action: str
     unknown_helo_hostname_tempfail_action: str
+    spf_enable: bool
+    spf_reject_fail: bool
+    spf_softfail_action: str
+    spf_permerror_action: str
+    spf_temperror_action: str

@@ -57,6 +57,11 @@ class InboundAuthentication:
         self._kept: OrderedDict[_Key, tuple[float, SpfResults]] = OrderedDict()
 
     @property
+    def authserv_id(self) -> str:
+        """In whose name results are told."""
+        return self.settings.authserv_id
+
+    @property
     def is_enabled(self) -> bool:
         """Whether mail from outside gets header fields of ours."""
         return self.settings.dkim_verify or self.settings.spf_enable

@@ -55,8 +55,9 @@ class Handling:
     """What one message asks for. `form` completes header addresses; None leaves the header alone.
 
     `size_limit` is in bytes, 0 for none; `content_filter` is the service's, which a FILTER action overrides.
-    `detects_smtputf8` marks mail that needs SMTPUTF8 although nobody said so (smtputf8_autodetect_classes).
-    `signer` adds DKIM signatures; `signing_problem` says why it cannot, whatever the message.
+    Authentication-Results in the name of `distrusts` are dropped. `detects_smtputf8` marks mail that needs SMTPUTF8
+    although nobody said so (smtputf8_autodetect_classes). `signer` adds DKIM signatures; `signing_problem` says why
+    it cannot, whatever the message.
     """
 
     form: StandardForm | None
@@ -66,6 +67,7 @@ class Handling:
     size_limit: int
     content_filter: str = ""
     detects_smtputf8: bool = False
+    distrusts: str = ""
     signer: Signer | None = None
     signing_problem: str = ""
 
@@ -91,7 +93,11 @@ class MessageDraft:
         self._cleaner = ContentCleaner(desk.character_rules)
         self._parser = HeaderParser(desk.settings.header_size_limit)
         self._header = HeaderFilter(
-            desk.header_rules, handling.form, mappings=handling.mappings, notes_ascii=handling.detects_smtputf8
+            desk.header_rules,
+            handling.form,
+            mappings=handling.mappings,
+            notes_ascii=handling.detects_smtputf8,
+            distrusts=handling.distrusts,
         )
         self._signer = (
             MessageSigner(handling.signer, desk.log, queue_id, handling.signing_problem) if handling.signer else None
@@ -255,7 +261,11 @@ class MessageDraft:
             return ALIAS_ERROR
         if not recipients:
             return NO_RECIPIENTS
-        return self._sign() or self._queue_entry(sender, recipients, effects)
+        if not_signed := self._sign():
+            return not_signed
+        if effects.top:
+            self._content.prepend(effects.top)
+        return self._queue_entry(sender, recipients, effects)
 
     def _sign(self) -> Reply | None:
         """Put the signatures on top; the reply is for a message that cannot be signed and has to wait."""

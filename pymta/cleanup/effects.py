@@ -1,4 +1,4 @@
-"""What access(5) actions do to a message when it is queued: HOLD, DISCARD, FILTER, REDIRECT, BCC."""
+"""What is done to a message when it is queued: access(5)'s HOLD, DISCARD, FILTER, REDIRECT, BCC; fields on top."""
 
 from __future__ import annotations
 
@@ -12,13 +12,17 @@ from pymta.model.envelope import Recipient
 
 @dataclass(frozen=True, slots=True)
 class Effects:
-    """The sum of a message's effects; of several FILTER or REDIRECT actions the last one counts."""
+    """The sum of a message's effects; of several FILTER or REDIRECT actions the last one counts.
+
+    `top` are whole header fields, found out at the end of the message, for the top of its header.
+    """
 
     is_discarded: bool = False
     is_held: bool = False
     filter: str = ""
     redirect: str = ""
     copies: tuple[str, ...] = ()
+    top: bytes = b""
 
     @classmethod
     def of(cls, effects: Sequence[Effect]) -> Effects:
@@ -29,6 +33,7 @@ class Effects:
             filter=kinds.get(EffectKind.FILTER, ""),
             redirect=kinds.get(EffectKind.REDIRECT, ""),
             copies=tuple(effect.value for effect in effects if effect.kind is EffectKind.BCC),
+            top="".join(effect.value for effect in effects if effect.kind is EffectKind.PREPEND).encode(),
         )
 
     def recipients(self, recipients: tuple[Recipient, ...]) -> tuple[Recipient, ...]:

@@ -6,6 +6,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from functools import partial
 
+from pymta.auth.authentication_results import FIELD_NAME, is_from
 from pymta.cleanup.fields import RESENT_FIELDS, known_names, place_of
 from pymta.cleanup.settings import CleanupSettings
 from pymta.model.address import Address
@@ -17,6 +18,7 @@ Waiting = Callable[[], Awaitable[bytes]]
 """What is to be asked of tables before a field's bytes are known."""
 
 
+_RESULTS = FIELD_NAME.lower()
 # How much of a field is noted for the log and the queue: a line of RFC 5322 2.1.1.
 _MAX_NOTED = 998
 
@@ -48,17 +50,25 @@ class HeaderRules:
 class HeaderFilter:
     """One message's header. `form` completes addresses; None leaves them alone, mappings included.
 
-    `seen.is_ascii` is kept where `notes_ascii` asks for it.
+    `seen.is_ascii` is kept where `notes_ascii` asks for it. Authentication-Results in the name of `distrusts` are
+    dropped (RFC 8601 5).
     """
 
     def __init__(
-        self, rules: HeaderRules, form: StandardForm | None, *, mappings: bool, notes_ascii: bool = False
+        self,
+        rules: HeaderRules,
+        form: StandardForm | None,
+        *,
+        mappings: bool,
+        notes_ascii: bool = False,
+        distrusts: str = "",
     ) -> None:
         self.seen = Seen()
         self._rules = rules
         self._form = form
         self._maps = mappings and rules.canonical.changes_headers
         self._notes_ascii = notes_ascii
+        self._distrusts = distrusts
 
     def take(self, raw: bytes) -> bytes | Waiting:
         """What becomes of one field: its bytes, nothing, or something to wait for where tables must be asked.
@@ -76,7 +86,7 @@ class HeaderFilter:
                 raw = bare + raw[len(spelling) :]
             name = bare.lower().decode("ascii")
             if name not in rules.all_names:
-                return raw
+                return b"" if name == _RESULTS and self._is_forged(raw) else raw
         seen = self.seen
         seen.names.add(name)
         if name in _NOTES:
@@ -91,6 +101,9 @@ class HeaderFilter:
         if not place:
             return raw
         return self._rewrite(raw, place)
+
+    def _is_forged(self, raw: bytes) -> bool:
+        return bool(self._distrusts) and is_from(raw.partition(b":")[2], self._distrusts)
 
     def _rewrite(self, raw: bytes, place: Place) -> bytes | Waiting:
         if not self._maps and is_complete_list(raw[raw.index(b":") + 1 :]):

@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import replace
 
 from pymta.auth.dkim_sign import Signer
+from pymta.auth.inbound import InboundAuthentication
 from pymta.cleanup.clients import LocalClients
 from pymta.cleanup.completion import is_header
 from pymta.cleanup.content import CharacterRules
@@ -67,6 +68,7 @@ class Cleanup:
             log=log,
         )
         self._signer = signer
+        self._authentication: InboundAuthentication | None = None
         self._detecting = _detecting(settings)
         self._clients = LocalClients(settings, tables, own_addresses)
         self._local = self._handling(rewriter.local_form)
@@ -90,6 +92,12 @@ class Cleanup:
         """The same door for a service with its own `dkim_*` parameters."""
         other = self._copy()
         other._signer = signer
+        return other
+
+    def with_distrust(self, authentication: InboundAuthentication) -> Cleanup:
+        """The same door for a service that tells in header fields what it found out about senders."""
+        other = self._copy()
+        other._authentication = authentication
         return other
 
     def with_local_clients(self, clients: LocalClients) -> Cleanup:
@@ -125,6 +133,9 @@ class Cleanup:
                 handling = replace(handling, bcc=False, size_limit=0, content_filter="")
         if origin in self._detecting:
             handling = replace(handling, detects_smtputf8=True)
+        authentication = self._authentication
+        if authentication and origin is Origin.SMTP and await authentication.is_foreign(client):
+            handling = replace(handling, distrusts=authentication.authserv_id)
         if self._signer is not None:
             handling = await self._signing(handling, self._signer, envelope, client, origin)
         return MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())

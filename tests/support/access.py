@@ -41,6 +41,10 @@ DEFAULTS: dict[str, Any] = {
     "unknown_hostname_reject_code": 450,
     "unknown_address_tempfail_action": "defer_if_permit",
     "unknown_helo_hostname_tempfail_action": "defer_if_permit",
+    "spf_reject_fail": True,
+    "spf_softfail_action": "accept",
+    "spf_permerror_action": "accept",
+    "spf_temperror_action": "defer",
 }
 EMPTY = {"str": "", "bool": False, "int": 0, "tuple[str, ...]": ()}
 CLIENT = Client(address="192.0.2.7", name="mail.client.example", reverse_name="mail.client.example", protocol="ESMTP")
