@@ -88,7 +88,7 @@ def deliver_to(system: PymtaSystem, sink: Sink) -> None:
     system.command("postqueue", "-f")
 
 
-@pytest.mark.parametrize("sizes", [[5000], [10, LARGE]], ids=["rows", "files"])
+@pytest.mark.parametrize("sizes", [[60_000], [10, LARGE]], ids=["rows", "files"])
 def test_a_full_disk_in_the_middle_of_a_commit(small_disk: SmallDisk, sink: Sink, sizes: list[int]) -> None:
     system = small_disk.start(message_size_limit="0", relayhost=f"[127.0.0.1]:{free_port()}")
     acknowledged, refusals = send_until_refused(system, "full", sizes)

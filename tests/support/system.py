@@ -29,6 +29,8 @@ class PymtaSystem:
     environment: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
     process: subprocess.Popen[bytes] | None = None
+    # What runs pymta: `prlimit --nofile=64`, or a shell in a name space of its own that ends in `exec "$@"`.
+    wrapper: tuple[str, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -101,7 +103,7 @@ class PymtaSystem:
 
     def start(self) -> None:
         self.process = subprocess.Popen(
-            [sys.executable, "-m", "pymta.cli", "-c", str(self.config), "run"],
+            [*self.wrapper, sys.executable, "-m", "pymta.cli", "-c", str(self.config), "run"],
             cwd=REPOSITORY,
             env={**os.environ, **self.environment},
             stdout=subprocess.PIPE,
