@@ -12,10 +12,13 @@ from pymta.app.agents import AgentParts, make_agent
 from pymta.app.own import own_addresses
 from pymta.app.plan import DELIVERY_COMMANDS, SMTP_COMMANDS, Plan, make_plan
 from pymta.app.problems import problems
+from pymta.app.sasl import LoginParts, server_sasl
 from pymta.app.tls import server_tls
 from pymta.auth.dkim_sign import Signer
 from pymta.auth.dkim_sign_build import make_signer
 from pymta.auth.dkim_sign_settings import SigningSettings
+from pymta.auth.inbound import InboundAuthentication
+from pymta.auth.inbound_settings import InboundSettings
 from pymta.bounce import BounceService, BounceSettings
 from pymta.cleanup import Cleanup, CleanupSettings
 from pymta.cleanup.clients import LocalClients
@@ -35,8 +38,8 @@ from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.tls_files import PemFiles
 from pymta.smtpd import SmtpdSettings, SmtpServer
 from pymta.smtpd.limits import SharedCounts
-from pymta.tables import TableFactory
 from pymta.smtpd.space import QueueSpace, QueueSpaceSettings
+from pymta.tables import TableFactory
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,15 +58,16 @@ class Lasting:
     actions: UserActions
     agents: Mapping[str, DeliveryAgent] = field(default_factory=dict)
     restrictions: Mapping[str, Restriction] = field(default_factory=dict)
+    logins: LoginParts = field(default_factory=LoginParts)
     keys: PemFiles = field(default_factory=PemFiles)
-
-
-class Wiring:
-    """Builds every service from `config`; raises ConfigError before anything of an older wiring is touched."""
     serves_clients: bool = True
     smtp_agent: DeliveryAgent | None = None
     transports: Collection[str] = DELIVERY_COMMANDS
     shared_counts: SharedCounts | None = None
+
+
+class Wiring:
+    """Builds every service from `config`; raises ConfigError before anything of an older wiring is touched."""
 
     def __init__(self, config: Config, lasting: Lasting) -> None:
         self.config = config
@@ -160,15 +164,15 @@ class Wiring:
             transports=agents.get,
         )
         for name, service in self.plan.transports.items():
-            config = self.config.for_service(service)
-            agents[name] = make_agent(service, config, parts, self.log(service.command, config))
-        agents.update(self._lasting.agents)
-        return agents
             if service.command not in self._lasting.transports:
                 continue
             if self._lasting.smtp_agent and service.command in SMTP_COMMANDS:
                 agents[name] = self._lasting.smtp_agent
                 continue
+            config = self.config.for_service(service)
+            agents[name] = make_agent(service, config, parts, self.log(service.command, config))
+        agents.update(self._lasting.agents)
+        return agents
 
     def _server(self, service: Service) -> SmtpServer:
         config = self.config.for_service(service)
@@ -177,6 +181,14 @@ class Wiring:
         rewriter = Rewriter(build(RewriteSettings, config), self.tables, log, own_addresses=self._own)
         directory = Recipients(build(RecipientSettings, config), rewriter, self.tables)
         access = build(AccessSettings, config)
+        authentication = InboundAuthentication(
+            build(InboundSettings, config),
+            self.tables,
+            self._lasting.resolver,
+            self._lasting.clock,
+            log,
+            at_hand=self._lasting.resolver.at_hand,
+        )
         policy = AccessEngine(
             access,
             self.tables,
@@ -187,11 +199,16 @@ class Wiring:
             sleep=asyncio.sleep,
             classes={name: config.text(name) for name in access.smtpd_restriction_classes},
             extra=self._lasting.restrictions,
+            sender_policy=authentication,
         )
         intake = self._intake_of(service, config)
         if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):
             intake = intake.with_signer(self._signer(config))
         intake = intake.with_overrides(config.items("receive_override_options"))
+        # Behind a content filter everything was checked before.
+        inspects = authentication.is_enabled and "no_milters" not in config.items("receive_override_options")
+        if inspects:
+            intake = intake.with_distrust(authentication)
         intake = intake.with_content_filter(config.text("content_filter"))
         places = SpoolPlaces.below(config.text("queue_directory"))
         clients = LocalClients(build(CleanupSettings, config), self.tables, self._own)
@@ -207,13 +224,15 @@ class Wiring:
             log=log,
             tables=self.tables,
             name=service.name,
+            sasl=server_sasl(config, self._lasting.logins, self.tables, self._lasting.clock, log, service.name),
             tls=server_tls(config, self._lasting.keys, self.tables, self._lasting.clock, log),
+            shared_counts=self._lasting.shared_counts,
+            authentication=authentication if inspects else None,
         )
 
     def _intake_of(self, service: Service, config: Config) -> Cleanup:
         name = config.text("cleanup_service_name")
         if name in self._cleanups:
-            shared_counts=self._lasting.shared_counts,
             return self._cleanups[name]
         if name == "cleanup":
             return self.cleanup

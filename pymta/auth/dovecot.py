@@ -27,7 +27,7 @@ _FLAGS = {
     "mutual-auth": MechanismFlag.MUTUAL_AUTH,
 }
 _ESCAPES = {"0": "\0", "1": "\1", "t": "\t", "r": "\r", "n": "\n"}
-_TEMPORARY = SaslFailure("Temporary authentication failure", is_temporary=True)
+_TEMPORARY = SaslFailure("cannot be checked now", is_temporary=True)
 
 
 @dataclass(frozen=True, slots=True)

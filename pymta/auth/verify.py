@@ -25,7 +25,7 @@ from pymta.protocol.sasl.mechanisms import SERVERS, offered
 from pymta.protocol.sasl.scram import derive_keys, stable_salt
 
 _NO_MECHANISM = SaslFailure("Invalid authentication mechanism")
-_TEMPORARY = SaslFailure("Temporary authentication failure", is_temporary=True)
+_TEMPORARY = SaslFailure("cannot be checked now", is_temporary=True)
 
 
 class PasswordSasl:
@@ -113,8 +113,6 @@ class PasswordExchange:
             return await self._advance(response)
         except Denied as denied:
             return SaslFailure(denied.reason, denied.username)
-        except StopIteration as done:
-            return SaslSuccess(self._sasl.completed(done.value))
         except AuthUnavailableError as error:
             self._sasl.complain(error)
         except Exception as error:
@@ -122,15 +120,18 @@ class PasswordExchange:
         return _TEMPORARY
 
     async def _advance(self, response: bytes | None) -> SaslStep:
-        """Answer questions until the client has to speak; ends by the generator's end, or its Denied."""
+        """Answer questions until the client has to speak, or the mechanism is through; raises its Denied."""
         assert self._server is not None
-        if self._running is None:
-            self._running = self._server(self._context, response)
-            question = next(self._running)
-        else:
-            question = self._running.send(response or b"")
-        while not isinstance(question, Ask):
-            question = self._running.send(await self._sasl.answer(question))
+        try:
+            if self._running is None:
+                self._running = self._server(self._context, response)
+                question = next(self._running)
+            else:
+                question = self._running.send(response or b"")
+            while not isinstance(question, Ask):
+                question = self._running.send(await self._sasl.answer(question))
+        except StopIteration as done:
+            return SaslSuccess(self._sasl.completed(done.value))
         return SaslChallenge(question.challenge)
 
     def cancel(self) -> None:

@@ -10,10 +10,12 @@ import aiosmtpd.smtp
 
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
-from pymta.ports import Draft
+from pymta.ports import Draft, SaslExchange
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_events import (
     Abort,
+    Authenticate,
+    CancelAuthentication,
     Classify,
     Commit,
     Complete,
@@ -29,6 +31,7 @@ from pymta.protocol.smtp.server_events import (
 )
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.smtpd.desk import Desk
+from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.tls import ServerTls
 
 READ_AHEAD = 1 << 17
@@ -43,6 +46,7 @@ class Host(Protocol):
     desk: Desk
 
     tls: ServerTls | None
+    sasl: SaslService | None
 
     async def prepare_tls(self, client: Client) -> Reply | None: ...
     async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply: ...
@@ -231,7 +235,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         await _ANSWERS[type(event)](self, event, session)
 
     async def _decide(self, event: Decide, session: ServerSession) -> None:
-        session.decide(await self._desk.decide(event.context))
+        session.decide(await self._desk.decide(event.context, self._draft))
 
     async def _complete(self, event: Complete, session: ServerSession) -> None:
         session.completed(await self._desk.complete(event.address))
@@ -288,6 +292,16 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._early.clear()
         if self._has_eof:
             session.receive_eof()
+
+    async def _step_authentication(self, event: Authenticate, session: ServerSession) -> None:
+        self._flush(session)
+        assert self._host.sasl is not None, "a session begins AUTH only where it is enabled"
+        step, exchange = await self._host.sasl.step(event, session.client)
+        session.authenticated(step, exchange)
+        self._extend_deadline(0)
+
+    async def _cancel_authentication(self, event: CancelAuthentication, session: ServerSession) -> None:
+        cast(SaslExchange, event.exchange).cancel()
 
     async def _delay(self, event: Delay, session: ServerSession) -> None:
         self._flush(session)
@@ -363,6 +377,8 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     OpenDraft: Connection._open_draft,
     Commit: Connection._commit,
     Abort: Connection._abort,
+    Authenticate: Connection._step_authentication,
+    CancelAuthentication: Connection._cancel_authentication,
     PrepareTls: Connection._prepare_tls,
     StartTls: Connection._start_tls,
     Delay: Connection._delay,

@@ -83,6 +83,7 @@ class Desk:
             event.queue_id,
             self.clock.now(),
             tls=tls if self.shows_tls else None,
+            shows_login=self.settings.smtpd_sasl_authenticated_header,
             only_recipient=event.only_recipient,
             smtputf8=event.envelope.smtputf8,
         )

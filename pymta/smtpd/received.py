@@ -21,17 +21,24 @@ def received_header(
     now: float,
     *,
     tls: TlsSession | None = None,
+    shows_login: bool = False,
     only_recipient: Address | None = None,
     smtputf8: bool = False,
 ) -> bytes:
     """`Received: from HELO (NAME [ADDR]) by HOST (MAILNAME) with ESMTP id QID for <rcpt>; date`, folded.
 
     `for` is there with one recipient only, so that nobody learns of others. `now` is seconds since the epoch. `tls` is
-    given where the header shall tell of it (`smtpd_tls_received_header`).
+    given where the header shall tell of it (`smtpd_tls_received_header`), `shows_login` where it shall tell
+    who logged in.
     """
     lines = [
         f"Received: from {client.helo or client.name} ({client.name} [{address_literal(client.address)}])",
         *(_tls_lines(tls) if tls else ()),
+        *(
+            [f"\t(Authenticated sender: {_comment(client.sasl_username)})"]
+            if shows_login and client.sasl_username
+            else ()
+        ),
         f"\tby {host} ({mail_name}) with {_protocol(client, smtputf8)} id {queue_id}",
     ]
     if only_recipient is not None:

@@ -25,7 +25,6 @@ class SaslSettings:
     smtpd_client_ipv6_prefix_length: int
     smtpd_error_sleep_time: float
     smtpd_sasl_auth_enable: bool
-    smtpd_sasl_authenticated_header: bool
     smtpd_sasl_exceptions_networks: str
     smtpd_sasl_local_domain: str
     smtpd_sasl_mechanism_filter: str

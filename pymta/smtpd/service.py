@@ -6,6 +6,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
+from pymta.auth.inbound import InboundAuthentication
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, RecipientDirectory, Resolver
@@ -17,6 +18,7 @@ from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
 from pymta.smtpd.limits import ConnectionLimits, SharedCounts
 from pymta.smtpd.peer import client_from_socket, look_up_name
+from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.settings import SmtpdSettings, session_options
 from pymta.smtpd.tls import ServerTls, with_tls
 from pymta.tables import TableFactory
@@ -47,11 +49,14 @@ class SmtpServer:
         name: str = "smtp",
         commands: Sequence[Command] = COMMANDS,
         tls: ServerTls | None = None,
+        sasl: SaslService | None = None,
         shared_counts: SharedCounts | None = None,
+        authentication: InboundAuthentication | None = None,
     ) -> None:
         noop_commands = tables.string_list(settings.smtpd_noop_commands)
         forbidden_commands = tables.string_list(settings.smtpd_forbidden_commands)
         self.tls = tls if tls and tls.is_on else None
+        self.sasl = sasl
         shows_tls = self.tls is not None and self.tls.settings.smtpd_tls_received_header
         self.desk = Desk(
             settings,
@@ -64,6 +69,7 @@ class SmtpServer:
             noop_commands,
             forbidden_commands,
             shows_tls,
+            authentication,
         )
         self._settings = settings
         self._resolver = resolver
@@ -146,7 +152,7 @@ class SmtpServer:
             text = f"{self._settings.myhostname} Error: too many connections from {client.address}"
             return self._completed(Reply.of(421, text, "4.7.0"), client)
         excluded = await self._bare_newline_exclusions.matches(client.address)
-        return ServerSession(
+        session = ServerSession(
             self._excluded_options if excluded else self._options,
             client,
             self.desk.intake.new_queue_id,
@@ -155,6 +161,8 @@ class SmtpServer:
             commands=self._commands,
             table=self._table,
         )
+        session.auth = await self.sasl.rules(client) if self.sasl else None
+        return session
 
     async def prepare_tls(self, client: Client) -> Reply | None:
         """Whether a client may begin another TLS session (`smtpd_client_new_tls_session_rate_limit`)."""

@@ -44,6 +44,7 @@ class SmtpdSettings:
     smtpd_recipient_limit: int
     smtpd_recipient_overshoot_limit: int
     smtpd_reject_footer: str
+    smtpd_sasl_authenticated_header: bool
     smtpd_soft_error_limit: int
     smtpd_timeout: float
     smtputf8_enable: bool

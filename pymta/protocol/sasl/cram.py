@@ -27,7 +27,7 @@ def cram_md5_server(context: ServerContext, initial: bytes | None) -> Generator[
     return username
 
 
-def cram_md5_client(username: str, password: str, _: str = "") -> Generator[bytes | None, bytes, None]:
+def cram_md5_client(username: str, password: str) -> Generator[bytes | None, bytes, None]:
     challenge = yield None
     yield b"%b %b" % (username.encode(), _digest(password, challenge))
 

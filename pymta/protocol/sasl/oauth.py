@@ -43,7 +43,7 @@ def _check(username: str, credentials: str) -> Generator[Question, object, str]:
 
 
 def oauthbearer_client(
-    username: str, token: str, _: str = "", host: str = "", port: int = 0
+    username: str, token: str, host: str = "", port: int = 0
 ) -> Generator[bytes | None, bytes, None]:
     name = username.replace("=", "=3D").replace(",", "=2C")
     place = (f"host={host}{_KVSEP}" if host else "") + (f"port={port}{_KVSEP}" if port else "")
@@ -52,7 +52,7 @@ def oauthbearer_client(
     yield _KVSEP.encode()
 
 
-def xoauth2_client(username: str, token: str, _: str = "") -> Generator[bytes | None, bytes, None]:
+def xoauth2_client(username: str, token: str) -> Generator[bytes | None, bytes, None]:
     yield f"user={username}{_KVSEP}auth=Bearer {token}{_KVSEP}{_KVSEP}".encode()
     yield b""
 

@@ -25,7 +25,7 @@ def plain_server(_: ServerContext, initial: bytes | None) -> Generator[Question,
     return username
 
 
-def plain_client(username: str, password: str, _: str = "") -> Generator[bytes | None, bytes, None]:
+def plain_client(username: str, password: str) -> Generator[bytes | None, bytes, None]:
     yield b"\0%b\0%b" % (username.encode(), password.encode())
 
 
@@ -41,7 +41,7 @@ def login_server(_: ServerContext, initial: bytes | None) -> Generator[Question,
     return username
 
 
-def login_client(username: str, password: str, _: str = "") -> Generator[bytes | None, bytes, None]:
+def login_client(username: str, password: str) -> Generator[bytes | None, bytes, None]:
     """Answers by order: servers word the two questions as they like."""
     yield None
     yield username.encode()

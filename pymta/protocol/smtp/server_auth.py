@@ -27,7 +27,7 @@ _TOO_LONG = Reply.of(500, "SASL response limit exceeded", "5.5.6")
 _ABORTED = Reply.of(501, "Authentication aborted", "5.7.0")
 _SUCCESS = Reply.of(235, "Authentication successful", "2.7.0")
 _NO_MECHANISM = SaslFailure("Invalid authentication mechanism")
-_UNAVAILABLE = SaslFailure("Temporary authentication failure", is_temporary=True)
+_UNAVAILABLE = SaslFailure("cannot be checked now", is_temporary=True)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
 
@@ -40,9 +40,9 @@ class AuthRules:
     """What AUTH is in one session; a session without rules has it not enabled.
 
     `clear` and `secured` are the mechanisms without and with TLS. `is_announced` is False for clients of
-    `smtpd_sasl_exceptions_networks`, `is_available` while nobody can tell who is who. `needs_tls` is `smtpd_tls_auth_only`, `repeats_keyword`
-    `broken_sasl_auth_clients`, `response_limit` in bytes. `admit` counts an AUTH command and gives the refusal of
-    one too many.
+    `smtpd_sasl_exceptions_networks`, `is_available` while nobody can tell who is who. `needs_tls` is
+    `smtpd_tls_auth_only`, `repeats_keyword` `broken_sasl_auth_clients`, `response_limit` in bytes. `admit` counts an
+    AUTH command and gives the refusal of one too many.
     """
 
     clear: tuple[str, ...] = ()
