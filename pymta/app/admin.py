@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from dataclasses import replace
 
 from pymta.model.queue import QueueEntry, QueueFilter, QueueId
 from pymta.qmgr import QueueAdmin
@@ -14,13 +13,6 @@ class Administration:
 
     def __init__(self, admin: QueueAdmin) -> None:
         self._admin = admin
-        self._actions = {
-            "delete": admin.delete,
-            "hold": admin.hold,
-            "release": admin.release,
-            "requeue": admin.requeue,
-            "expire": admin.expire,
-        }
 
     def entries(self, query: QueueFilter) -> AsyncIterator[QueueEntry]:
         return self._admin.entries(query)
@@ -28,11 +20,8 @@ class Administration:
     async def flush(self, query: QueueFilter) -> int:
         return await self._admin.flush(query)
 
-    async def change(self, action: str, query: QueueFilter) -> AsyncIterator[QueueId]:
-        act = self._actions[action]
-        async for entry in self._admin.entries(query):
-            if await act(replace(query, queue_ids=(entry.queue_id,), queues=())):
-                yield entry.queue_id
+    def change(self, action: str, query: QueueFilter) -> AsyncIterator[QueueId]:
+        return self._admin.change(action, query)
 
     async def counts(self) -> dict[str, int]:
         return {name.value: count for name, count in (await self._admin.counts()).items()}

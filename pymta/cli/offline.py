@@ -8,7 +8,7 @@ from typing import Any
 
 from pymta.control.queue import QueueCommands
 from pymta.errors import SpoolError
-from pymta.model.queue import EntryUpdate, QueueEntry, QueueFilter, QueueId, QueueName
+from pymta.model.queue import EntryUpdate, Found, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.runtime.clock import SystemClock
 from pymta.runtime.places import SpoolPlaces
 from pymta.spool import SqliteSpool
@@ -40,28 +40,34 @@ class SpoolAdmin:
         raise SpoolError("Cannot flush mail queue - mail system is down")
 
     async def change(self, action: str, query: QueueFilter) -> AsyncIterator[QueueId]:
-        async for entry in self._spool.entries(query):
-            if action == "delete":
-                if await self._spool.remove(entry.queue_id):
-                    yield entry.queue_id
-            elif update := _update(action, entry):
-                await self._spool.update(update)
-                yield entry.queue_id
+        async for page in self._spool.find(query):
+            changed = await asyncio.gather(*(self._change(action, found) for found in page))
+            for found, done in zip(page, changed, strict=True):
+                if done:
+                    yield found.queue_id
+
+    async def _change(self, action: str, found: Found) -> bool:
+        if action == "delete":
+            return await self._spool.remove(found.queue_id)
+        update = _update(action, found)
+        if update is not None:
+            await self._spool.update(update)
+        return update is not None
 
     async def counts(self) -> dict[str, int]:
         return await self._spool.counts()
 
 
-def _update(action: str, entry: QueueEntry) -> EntryUpdate | None:
+def _update(action: str, entry: Found) -> EntryUpdate | None:
     """The change of state that `action` means for a message, None where it means none."""
     held = entry.queue is QueueName.HOLD
-    if action == "hold" and not held:
+    if action == "hold" and not held and entry.queue is not QueueName.CORRUPT:
         return EntryUpdate(entry.queue_id, queue=QueueName.HOLD)
     if action == "release" and held:
         return EntryUpdate(entry.queue_id, queue=QueueName.DEFERRED, next_attempt=0.0)
     if action == "requeue":
         return EntryUpdate(entry.queue_id, queue=QueueName.INCOMING, next_attempt=0.0)
-    if action == "expire":
+    if action == "expire" and not entry.forced_expire:
         return EntryUpdate(entry.queue_id, forced_expire=True)
     return None
 
