@@ -5,19 +5,21 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from email.message import Message
 from types import TracebackType
 from typing import Any, Self
 
 from pymta.app.actions import open_actions
 from pymta.app.admin import Administration
-from pymta.app.plan import listen_plan
+from pymta.app.doors import Doors, listen_anew, open_sockets
 from pymta.app.requeue import Resubmitter
 from pymta.app.settings import Settings
 from pymta.app.submit import submit_message
 from pymta.app.switch import Switch
-from pymta.config import Config, Severity
+from pymta.app.wiring import Lasting, Wiring, rewire
+from pymta.config import Config
 from pymta.control.queue import QueueCommands
 from pymta.control.service import ControlService, Hooks
 from pymta.delivery.mailbox_jobs import UserActions
@@ -35,16 +37,28 @@ from pymta.runtime.control import ControlServer
 from pymta.runtime.logging import MailLog, PythonLogSink
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import make_directory
-from pymta.runtime.sockets import listen
 from pymta.runtime.tls_files import PemFiles
 from pymta.spool import SqliteSpool
 from pymta.spool.faults import NO_FAULTS, Faults
 
-from pymta.app.problems import problems
-from pymta.app.wiring import Lasting, Wiring
-from pymta.smtpd import SmtpServer
-
 _DRAIN_SECONDS = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an `MTA` stands among processes: what it leaves to others, and who answers for all (`reload`, `pid`).
+
+    `smtp_agent` is the agent of every SMTP and LMTP transport; queue ids come from `id_slots` processes.
+    """
+
+    serves_clients: bool = True
+    smtp_agent: DeliveryAgent | None = None
+    id_slots: int = 1
+    reload: Callable[[], Awaitable[list[str]]] | None = None
+    pid: int = 0
+
+
+ALONE = Place()
 
 
 class MTA:
@@ -69,10 +83,12 @@ class MTA:
         keys: PemFiles | None = None,
         clock: Clock | None = None,
         faults: Faults = NO_FAULTS,
+        place: Place = ALONE,
     ) -> None:
         config = settings.config() if isinstance(settings, Settings) else settings
         self.places = SpoolPlaces.below(config.text("queue_directory"))
         self._log = log or MailLog(PythonLogSink())
+        self._place = place
         self._sockets = dict(sockets) if sockets is not None else None
         self._on_stop = on_stop or (lambda: None)
         self._clock = clock or SystemClock()
@@ -84,6 +100,7 @@ class MTA:
             self._log.service(f"{tag}/qmgr"),
             self._clock,
             long_ids=bool(config.value("enable_long_queue_ids")),
+            id_slots=place.id_slots,
             faults=faults,
         )
         self._qmgr = QueueManager(
@@ -99,7 +116,11 @@ class MTA:
             faults=faults,
         )
         self._admin = QueueAdmin(
-            self._qmgr, self._spool, self._clock, self._log.service(f"{tag}/postsuper"), Resubmitter(self._switch, self._spool)
+            self._qmgr,
+            self._spool,
+            self._clock,
+            self._log.service(f"{tag}/postsuper"),
+            Resubmitter(self._switch, self._spool),
         )
         self.queue = Administration(self._admin)
         self._lasting = Lasting(
@@ -111,12 +132,13 @@ class MTA:
             agents=agents or {},
             restrictions=restrictions or {},
             keys=keys or PemFiles(),
+            serves_clients=place.serves_clients,
+            smtp_agent=place.smtp_agent,
         )
         self._switch.wiring = Wiring(config, self._lasting)
         self._collector = DropCollector(self.places.maildrop, self._wiring.pickup, self._wiring.log("pickup"))
         self._control = ControlServer(self.places.control_socket, self._handle, self._wiring.log("master"))
-        self._listening: dict[str, list[socket.socket]] = {}
-        self._retired: list[SmtpServer] = []
+        self._doors = Doors()
         self._reloading: asyncio.Task[None] | None = None
         self._started_at = 0.0
 
@@ -132,7 +154,7 @@ class MTA:
     @property
     def ports(self) -> tuple[int, ...]:
         """The TCP ports that smtpd listens on, in the order of the services."""
-        return tuple(one.getsockname()[1] for group in self._listening.values() for one in group)
+        return self._doors.ports
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -164,24 +186,15 @@ class MTA:
         await self._qmgr.start()
         await self._control.start()
         self._collector.start()
-        self._listening = self._open_sockets(self._wiring.config)
-        for key, server in self._wiring.servers.items():
-            await server.serve(self._duplicates(key))
+        config = self._wiring.config
+        given = self._sockets
+        self._doors.listening = open_sockets(config) if given is None else {key: [*given[key]] for key in given}
+        await self._doors.serve(self._wiring)
         self._wiring.log("master").info(f"daemon started -- configuration {self.config.text('config_directory')}")
-
-    def _open_sockets(self, config: Config) -> dict[str, list[socket.socket]]:
-        if self._sockets is not None:
-            return {key: list(group) for key, group in self._sockets.items()}
-        return {key: [listen(place, {}) for place in places] for key, places in listen_plan(config).items()}
-
-    def _duplicates(self, key: str) -> list[socket.socket]:
-        """Servers close what they listen on; the originals stay, so that a reload refuses no connection."""
-        return [one.dup() for one in self._listening[key]]
 
     async def stop(self, drain_seconds: float = _DRAIN_SECONDS) -> None:
         """Close the doors, let what is under way end within `drain_seconds`, close the queue. Twice is harmless."""
-        servers = [*self._wiring.servers.values(), *self._retired]
-        await asyncio.gather(*(server.close(drain_seconds) for server in servers))
+        await self._doors.close(drain_seconds)
         await self._collector.close()
         await self._control.close()
         await self._admin.close()
@@ -189,9 +202,6 @@ class MTA:
         self._wiring.close()
         await self._spool.close()
         self._resolver.close()
-        for one in (one for group in self._listening.values() for one in group):
-            one.close()
-        self._listening = {}
         self._log.flush()
 
     async def submit(
@@ -226,53 +236,36 @@ class MTA:
 
         Returns warnings. Raises ConfigError, and then the old configuration stays.
         """
-        old = self._wiring
         if config is None:
             if self.config.directory is None:
                 raise ConfigError("settings from code have no file to read again; pass the new configuration")
             config = Config.load(self.config.directory)
-        found = problems(config)
-        if errors := [str(one) for one in found if one.severity is Severity.ERROR]:
-            raise ConfigError("; ".join(errors))
-        wiring = Wiring(config, self._lasting)
+        wiring, warnings = self.wire(config)
+        warnings += await self.put_in_force(wiring)
+        return warnings
+
+    def wire(self, config: Config) -> tuple[Wiring, list[str]]:
+        """Everything of a new configuration, not in force yet, and warnings; raises ConfigError."""
+        return rewire(config, self._lasting)
+
+    async def put_in_force(self, wiring: Wiring) -> list[str]:
+        """Let `wiring` replace what there is; open sessions keep theirs. Returns warnings."""
+        old, config = self._wiring, wiring.config
         self._log.reopen()
-        warnings = [str(one) for one in found] + self._listen_anew(config)
+        warnings = listen_anew(self._doors.listening, config) if self._lasting.serves_clients else []
         self._switch.wiring = wiring
         self._qmgr.configure(self._switch.queue_settings(config))
         self._collector.replace_pickup(wiring.pickup)
-        for key, server in wiring.servers.items():
-            if key in self._listening:
-                await server.serve(self._duplicates(key))
-        self._retire(old)
+        await self._doors.serve(wiring)
+        old.close()
         wiring.log("master").info(f"reload -- configuration {config.text('config_directory')}")
         return warnings
-
-    def _listen_anew(self, config: Config) -> list[str]:
-        """Open what the new configuration adds and close what it no longer has; messages about what cannot be."""
-        warnings = []
-        plan = listen_plan(config)
-        for key in self._listening.keys() - plan.keys():
-            for one in self._listening.pop(key):
-                one.close()
-        for key in plan.keys() - self._listening.keys():
-            try:
-                self._listening[key] = [listen(place, {}) for place in plan[key]]
-            except ConfigError as error:
-                warnings.append(f"{key}: {error}; it needs a restart")
-        return warnings
-
-    def _retire(self, old: Wiring) -> None:
-        """Let the sessions of an old configuration end in their own time."""
-        self._retired = [server for server in self._retired if server.connection_count]
-        for server in old.servers.values():
-            server.stop_listening()
-            self._retired.append(server)
-        old.close()
 
     # -- the control socket
 
     async def _handle(self, *request: Any) -> AsyncIterator[Mapping[str, Any]]:
-        hooks = Hooks(submit=self._submit, status=self._status, reload=self.reload, stop=self._on_stop)
+        reload = self._place.reload or self.reload
+        hooks = Hooks(submit=self._submit, status=self._status, reload=reload, stop=self._on_stop)
         commands = QueueCommands(self.queue, self._spool, self._clock)
         service = ControlService(self._wiring.control_settings, self._wiring.tables, commands, hooks)
         async for row in service.handle(*request):
@@ -283,7 +276,7 @@ class MTA:
 
     async def _status(self) -> Mapping[str, Any]:
         return {
-            "pid": os.getpid(),
+            "pid": self._place.pid or os.getpid(),
             "uptime": self._clock.monotonic() - self._started_at,
             "queues": await self.queue.counts(),
         }

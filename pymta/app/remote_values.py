@@ -14,7 +14,7 @@ from typing import Any, TypeVar
 
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryPart, DeliveryRequest, DeliveryResult, Outcome
-from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret
+from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret, Trace
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueName, RecipientState
 
 T = TypeVar("T")
@@ -24,6 +24,7 @@ _STATES = {one.value: one for one in RecipientState}
 _ORIGINS = {one.value: one for one in Origin}
 _BODIES: dict[str | None, Body | None] = {None: None, **{one.value: one for one in Body}}
 _RETS: dict[str | None, Ret | None] = {None: None, **{one.value: one for one in Ret}}
+_TRACES = {one.value: one for one in Trace}
 _OUTCOMES = {one.value: one for one in Outcome}
 _NOTIFY = {value: Notify(value) for value in range(16)}
 
@@ -92,6 +93,8 @@ def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
         entry.warned_time,
         entry.is_notice,
         entry.forced_expire,
+        entry.unread,
+        entry.trace.value,
     )
 
 
@@ -113,7 +116,8 @@ def unpack_entry(values: Sequence[Any]) -> QueueEntry:
         utf8,
         envid,
         _RETS[ret],
-        *values[14:],
+        *values[14:-1],
+        trace=_TRACES[values[-1]],
     )
 
 
@@ -134,6 +138,7 @@ def pack_request(request: DeliveryRequest) -> tuple[Any, ...]:
         request.ret.value if request.ret else None,
         request.verp,
         request.is_notice,
+        request.trace.value,
     )
 
 
