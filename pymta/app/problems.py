@@ -6,6 +6,7 @@ from typing import Any, TextIO
 
 from pymta.access import AccessSettings
 from pymta.auth.dkim_sign_settings import SigningSettings
+from pymta.auth.inbound_settings import InboundSettings
 from pymta.bounce import BounceSettings
 from pymta.cleanup import CleanupSettings
 from pymta.config import Config, Problem, Severity, parameter_names
@@ -25,6 +26,7 @@ SETTINGS: tuple[type[Any], ...] = (
     BounceSettings,
     CleanupSettings,
     ControlSettings,
+    InboundSettings,
     LmtpSettings,
     LocalSettings,
     MappingSettings,

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from pymta.auth.inbound import InboundAuthentication
 from pymta.errors import PymtaError
 from pymta.model.access import AccessContext, Stage, Verdict
 from pymta.model.address import Address
@@ -12,6 +13,7 @@ from pymta.model.reply import Reply
 from pymta.model.tls import TlsSession
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory
 from pymta.protocol.smtp.server_events import CommandKind, Commit, OpenDraft
+from pymta.smtpd.inspected import InspectedDraft
 from pymta.smtpd.received import received_header
 from pymta.smtpd.settings import SmtpdSettings
 from pymta.tables import StringList
@@ -34,9 +36,13 @@ class Desk:
     noop_commands: StringList
     forbidden_commands: StringList
     shows_tls: bool = False
+    authentication: InboundAuthentication | None = None
 
-    async def decide(self, context: AccessContext) -> Verdict:
+    async def decide(self, context: AccessContext, draft: Draft | None = None) -> Verdict:
+        """The verdict for one stage; at the end of data it knows what `draft` showed about the sender."""
         try:
+            if context.stage is Stage.END_OF_DATA and isinstance(draft, InspectedDraft):
+                context = replace(context, authentication=await draft.results())
             verdict = await self.policy.decide(context)
             if verdict.reply is None and context.stage is Stage.VRFY and context.recipient:
                 return Verdict(await self.directory.check_recipient(context.recipient), verdict.effects)
@@ -66,14 +72,30 @@ class Desk:
         return CommandKind.OTHER
 
     async def open_draft(self, event: OpenDraft, client: Client, tls: TlsSession | None = None) -> Draft | Reply:
-        """A draft that begins with what PREPEND asked for and our Received header."""
+        """A draft that begins with what PREPEND asked for and our Received header; mail from outside is inspected."""
         try:
             draft = await self.intake.begin(event.envelope, client, Origin.SMTP, event.queue_id)
         except Exception as error:
             self._failed(f"{event.queue_id}: opening the message", error)
             return _WRITE_FAILED
-        draft.write(b"".join([*map(_header_line, event.prepended), self._received(event, client, tls)]))
-        return draft
+        top = b"".join([*map(_header_line, event.prepended), self._received(event, client, tls)])
+        inspected = await self._inspected(draft, event, client)
+        if inspected is None:
+            draft.write(top)
+            return draft
+        inspected.write_top(top)
+        return inspected
+
+    async def _inspected(self, draft: Draft, event: OpenDraft, client: Client) -> InspectedDraft | None:
+        """Mail that may be forged is looked at; None for all other mail, and where a bug of ours is in the way."""
+        authentication = self.authentication
+        try:
+            if authentication is None or not await authentication.is_outside(client):
+                return None
+            return await InspectedDraft.around(draft, authentication, client, event.envelope.sender, self.log)
+        except Exception as error:
+            self._failed(f"{event.queue_id}: authentication", error)
+            return None
 
     def _received(self, event: OpenDraft, client: Client, tls: TlsSession | None) -> bytes:
         return received_header(

@@ -18,24 +18,20 @@ from pymta.ports import Draft, Log
 
 
 class InspectedDraft:
-    """`ports.Draft` around another. `fields` stand on top of the header from the beginning.
+    """`ports.Draft` around another, which gets Authentication-Results on top at commit.
 
-    Without DKIM everything is known before the content, and Authentication-Results are among `fields`; with it they
-    are put there at commit. A failure of ours is a temperror; it never costs the message.
+    They do not go through as content, from which intake removes whatever says that it is ours. A failure of ours is a
+    temperror; it never costs the message.
     """
 
     def __init__(
         self, draft: Draft, authentication: InboundAuthentication, known: AuthenticationResults, log: Log
     ) -> None:
-        self.fields = b""
         self._draft = draft
         self._authentication = authentication
         self._inspection: DkimInspection | None = authentication.inspection()
         self._known = replace(known, checks_dkim=self._inspection is not None)
-        self._has_all = self._inspection is None
         self._log = log
-        if self._has_all:
-            self.fields = self._told()
 
     @classmethod
     async def around(
@@ -43,22 +39,19 @@ class InspectedDraft:
     ) -> InspectedDraft:
         """Check the envelope; never raises for what DNS or the sender does."""
         spf = await authentication.check_spf(client, client.helo, sender) if authentication.settings.spf_enable else ()
-        known = authentication.envelope_results(client, client.helo, spf)
-        inspected = cls(draft, authentication, known, log)
-        if known.mail_from:
-            inspected.fields += received_spf(known.mail_from, authentication.authserv_id)
-        return inspected
+        return cls(draft, authentication, authentication.envelope_results(client, client.helo, spf), log)
 
     @property
     def queue_id(self) -> QueueId:
         return self._draft.queue_id
 
     def write_top(self, data: bytes) -> None:
-        """What is ours and not the client's: `fields` and `data`."""
-        self._draft.write(self.fields + data)
+        """Header fields that are ours and not the client's, Received-SPF before them."""
+        checked = self._known.mail_from
+        self._draft.write((received_spf(checked, self._authentication.authserv_id) if checked else b"") + data)
 
     def write(self, data: bytes) -> None:
-        if self._inspection is not None and not self._has_all:
+        if self._inspection is not None:
             try:
                 self._inspection.write(data)
             except Exception as error:
@@ -67,7 +60,7 @@ class InspectedDraft:
 
     async def results(self) -> AuthenticationResults:
         """Everything that was found out; to be asked when the content is complete."""
-        if self._inspection is not None and not self._has_all:
+        if self._inspection is not None:
             try:
                 dkim = await self._inspection.results(self._authentication.resolver)
                 self._know(dkim, self._inspection.author_fields)
@@ -76,20 +69,16 @@ class InspectedDraft:
         return self._known
 
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:
-        if self._inspection is not None:
-            await self.results()
-            effects = [*effects, Effect(EffectKind.PREPEND, self._told().decode())]
-        return await self._draft.commit(effects)
+        results = await self.results()
+        self._log.info(f"{self.queue_id}: authentication: {summary(results)}")
+        field = authentication_results(results).decode()
+        return await self._draft.commit([*effects, Effect(EffectKind.PREPEND, field)])
 
     async def abort(self) -> None:
         await self._draft.abort()
 
-    def _told(self) -> bytes:
-        self._log.info(f"{self.queue_id}: authentication: {summary(self._known)}")
-        return authentication_results(self._known)
-
     def _know(self, dkim: tuple[DkimResult, ...], author_fields: tuple[str, ...] = ()) -> None:
-        self._has_all = True
+        self._inspection = None
         self._known = replace(self._known, dkim=dkim, author_fields=author_fields)
 
     def _give_up(self, error: Exception) -> None:
