@@ -93,7 +93,7 @@ class TestTestkey:
         (record(private_key("rsa")).replace("; p=", "\\; p="), 'a "\\" was published'),
         (record(private_key("rsa")).replace("; p=", " p="), "has no p="),
         ("v=spf1 -all", "the TXT record is no key record"),
-    ])  # fmt: skip
+    ], ids=[str(number) for number in range(14)])  # fmt: skip
     def test_says_what_differs(
         self, published: str, says: str, folder: Path, capsys: pytest.CaptureFixture[str]
     ) -> None:
