@@ -18,6 +18,7 @@ from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.errors import ConfigError, PymtaError
 from pymta.pickup.drop import DIRECTORY_MODE
+from pymta.runtime.descriptors import raise_limit
 from pymta.runtime.logging import MailLog, open_sink
 from pymta.runtime.loop import run
 from pymta.runtime.places import SpoolPlaces
@@ -69,6 +70,7 @@ def _prepare(directory: Path) -> Prepared:
     _warn_of_services(config)
     account = _account(config)
     places = SpoolPlaces.below(config.text("queue_directory"))
+    raise_limit()
     make_places(places, account)
     _make_mail_directory(config)
     log = _open_log(config, account)

@@ -13,6 +13,7 @@ from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, Recip
 from pymta.protocol.smtp.commands import COMMANDS, Command, command_table
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_starttls import with_starttls
+from pymta.runtime.descriptors import is_scarce
 from pymta.smtpd.connection import Connection
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
@@ -141,6 +142,9 @@ class SmtpServer:
     async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply:
         """A session for a new client, or what it is told instead."""
         client = client_from_socket(transport.get_extra_info("peername"), transport.get_extra_info("sockname"))
+        if is_scarce(transport.get_extra_info("socket").fileno()):
+            self.desk.log.warning(f"Too many open files (RLIMIT_NOFILE): {client} has to come again")
+            return Reply.of(421, f"{self._settings.myhostname} Error: all server ports are busy", "4.3.2")
         if self._settings.smtpd_peername_lookup and client.port != "unknown":
             client = await look_up_name(client, self._resolver)
         label = self._label(client)
