@@ -159,7 +159,8 @@ def unpack_request(values: Sequence[Any]) -> DeliveryRequest:
         utf8,
         envid,
         _RETS[ret],
-        *values[13:],
+        *values[13:-1],
+        trace=_TRACES[values[-1]],
     )
 
 
@@ -180,7 +181,14 @@ def pack_results(results: Sequence[DeliveryResult]) -> list[tuple[Any, ...]]:
             one.transfer_seconds,
             one.host_unreachable,
             [
-                (part.address.local_part, part.address.domain, part.outcome.value, part.status, part.reason)
+                (
+                    part.address.local_part,
+                    part.address.domain,
+                    part.outcome.value,
+                    part.status,
+                    part.reason,
+                    part.action,
+                )
                 for part in one.parts
             ],
         )
@@ -199,5 +207,5 @@ def _read_result(number: int, outcome: str, *values: Any) -> DeliveryResult:
 
 
 def _read_part(values: Sequence[Any]) -> DeliveryPart:
-    local_part, domain, outcome, status, reason = values
-    return DeliveryPart(Address(local_part, domain), _OUTCOMES[outcome], status, reason)
+    local_part, domain, outcome, *texts = values
+    return DeliveryPart(Address(local_part, domain), _OUTCOMES[outcome], *texts)

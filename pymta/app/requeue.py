@@ -29,6 +29,7 @@ class Resubmitter:
             envid=entry.envid,
             ret=entry.ret,
             verp=entry.verp,
+            trace=entry.due_trace,
         )
         origin = Origin.NOTICE if entry.is_notice else Origin.FORWARD
         draft = await self._switch.wiring.cleanup.begin(envelope, entry.client, origin)

@@ -321,6 +321,7 @@ class MessageDraft:
             message_id=seen.message_id,
             next_attempt=now,
             is_notice=self._origin is Origin.NOTICE,
+            trace=envelope.trace,
         )
 
     def _is_smtputf8(self, sender: Address, recipients: list[Recipient]) -> bool:

@@ -25,7 +25,7 @@ async def submit_forwards(services: LocalServices, intake: Intake, attempt: Atte
         queue_id = intake.new_queue_id()
         problem = await _submit(services, intake, attempt, envelope, queue_id, delivered)
         if problem is None:
-            part = DeliveryPart(attempt.recipient.address, Outcome.SENT, "2.0.0", f"forwarded as {queue_id}")
+            part = DeliveryPart(attempt.recipient.address, Outcome.SENT, "2.0.0", f"forwarded as {queue_id}", "relayed")
         else:
             services.log.warning(f"{attempt.request.queue_id}: unable to forward message: {problem}")
             part = DeliveryPart(attempt.recipient.address, Outcome.DEFERRED, "4.3.0", "unable to forward message")

@@ -93,7 +93,7 @@ class Attempt:
     def passed(self, context: Context, result: DeliveryResult) -> None:
         """Take over what another transport's agent says."""
         self.last_passed = result
-        self.parts.append(DeliveryPart(context.address, result.outcome, result.status, result.reason))
+        self.parts.append(DeliveryPart(context.address, result.outcome, result.status, result.reason, result.action))
 
     def misconfigured(self, context: Context) -> Steps:
         """What an administrator wrote cannot be used; the log says what, the sender only this."""

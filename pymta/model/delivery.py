@@ -1,4 +1,4 @@
-"""Delivery requests and their results (bounce(8), RFC 3463, RFC 3464)."""
+"""Delivery requests and their results (bounce(8), trace(8), RFC 3463, RFC 3464)."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pymta.model.address import Address
-from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Ret
+from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Ret, Trace
 from pymta.model.queue import QueuedRecipient, QueueId
 
 
@@ -21,7 +21,10 @@ class Outcome(Enum):
 
 @dataclass(frozen=True, slots=True)
 class DeliveryRequest:
-    """Some recipients of one message for one transport and next hop."""
+    """Some recipients of one message for one transport and next hop.
+
+    Nothing of a probe (`is_probe`) may be delivered: SENT says that it could be.
+    """
 
     queue_id: QueueId
     transport: str
@@ -37,16 +40,25 @@ class DeliveryRequest:
     ret: Ret | None = None
     verp: str = ""
     is_notice: bool = False
+    trace: Trace = Trace.NONE
+
+    @property
+    def is_probe(self) -> bool:
+        return self.trace is Trace.VERIFY
 
 
 @dataclass(frozen=True, slots=True)
 class DeliveryPart:
-    """What became of one address that a recipient was expanded to (an alias's member, a `.forward` entry)."""
+    """What became of one address that a recipient was expanded to (an alias's member, a `.forward` entry).
+
+    `action` as in `DeliveryResult`.
+    """
 
     address: Address
     outcome: Outcome
     status: str
     reason: str
+    action: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -32,6 +32,17 @@ class Body(Enum):
     EIGHT_BIT_MIME = "8BITMIME"
 
 
+class Trace(Enum):
+    """Whether the first delivery attempt is reported to the sender: what `sendmail -v` and `-bv` ask for.
+
+    VERIFY stops short of delivery: agents tell whether they could deliver (`DeliveryRequest.is_probe`).
+    """
+
+    NONE = ""
+    REPORT = "report"
+    VERIFY = "verify"
+
+
 class Origin(Enum):
     """Through which door a message came; decides rewriting, filters and which headers are completed."""
 
@@ -105,3 +116,4 @@ class Envelope:
     size: int | None = None
     verp: str = ""
     full_name: str = ""
+    trace: Trace = Trace.NONE

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from pymta.model.address import Address
-from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret
+from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret, Trace
 
 QueueId = str
 
@@ -61,7 +61,7 @@ class QueueEntry:
     `filter` is a `transport:nexthop` from FILTER or content_filter that overrides every route. `is_notice`
     marks our own notices, which are never answered with another notice. `forced_expire` returns the message to
     its sender after the next attempt, whatever its age (postsuper(1) -e). An entry from the spool has the first
-    `ENTRY_RECIPIENTS` recipients; `unread` counts those behind them.
+    `ENTRY_RECIPIENTS` recipients; `unread` counts those behind them. `trace` is what the sender asked for.
     """
 
     queue_id: QueueId
@@ -86,6 +86,12 @@ class QueueEntry:
     is_notice: bool = False
     forced_expire: bool = False
     unread: int = 0
+    trace: Trace = Trace.NONE
+
+    @property
+    def due_trace(self) -> Trace:
+        """What the next attempt is to report: only the first one of a message is."""
+        return Trace.NONE if self.attempts and self.trace is Trace.REPORT else self.trace
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,6 +65,7 @@ def _request(entry: QueueEntry, delivery: Entry) -> DeliveryRequest:
         ret=entry.ret,
         verp=entry.verp,
         is_notice=entry.is_notice,
+        trace=entry.trace,
     )
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from pymta.errors import SpoolError
 from pymta.model.address import Address
-from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret
+from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret, Trace
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName, RecipientUpdate
 
 MessageRow = tuple[QueueId, str, float, int, float | None, int, float, int, str, str, str]
@@ -61,6 +61,8 @@ def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
         entry.message_id,
         entry.is_notice,
     ]
+    if entry.trace is not Trace.NONE:
+        data.append(entry.trace.value)
     _check_text(sender, queue_id)
     message = (
         queue_id,
@@ -125,7 +127,7 @@ def decode_recipients(rows: Sequence[Sequence[Any]]) -> list[QueuedRecipient]:
 
 def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> QueueEntry:
     queue_id, queue, next_attempt, attempts, warned, expire, arrival, size, sender_local, sender_domain, data = message
-    queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice = json.loads(data)
+    queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice, *more = json.loads(data)
     return QueueEntry(
         queue_id=queue_id,
         queue=QueueName(queue),
@@ -148,6 +150,7 @@ def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> Queu
         warned_time=warned,
         is_notice=is_notice,
         forced_expire=bool(expire),
+        trace=Trace(*more) if more else Trace.NONE,
     )
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from pymta.errors import SpoolError
 from pymta.model.address import NULL_SENDER, Address
-from pymta.model.envelope import Body, Client, Notify, Origin, Ret
+from pymta.model.envelope import Body, Client, Notify, Origin, Ret, Trace
 from pymta.model.queue import (
     EntryUpdate,
     Found,
@@ -80,6 +80,8 @@ ENTRIES = [
     {"client": FULL_CLIENT, "body": Body.EIGHT_BIT_MIME, "smtputf8": True, "envid": "QQ+3D", "ret": Ret.HDRS},
     {"verp": "+=", "filter": "smtp:[::1]:10025", "message_id": "<x@y>", "next_attempt": 5.5, "attempts": 3},
     {"warned_time": 7.0, "queue": QueueName.HOLD, "forced_expire": True},
+    {"trace": Trace.REPORT},
+    {"trace": Trace.VERIFY, "is_notice": True},
     {"sender": Address('a"b @c', "exämple.org"), "client": Client(uid=0)},
     {"sender": Address("no-domain"), "recipients": (recipient(0, "x@y@z"), recipient(7, "root"))},
     {"recipients": (QueuedRecipient(3, Address("a@b"), Address("a", "b"), Notify.NEVER, "rfc822;a+40b"),)},
