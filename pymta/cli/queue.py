@@ -13,6 +13,7 @@ from typing import Any
 
 from pymta.cli import offline
 from pymta.cli.client import CommandFailed, DaemonDown, call
+from pymta.cli.progress import Progress
 from pymta.cli.queue_format import listing, plural
 from pymta.cli.sendmail import places
 from pymta.errors import PymtaError
@@ -103,16 +104,38 @@ def _batches(words: Sequence[str], program: str, more: dict[str, Any]) -> Iterat
         yield {**more, "queue_ids": batch}
 
 
-def print_list(rows: Iterable[dict[str, Any]], *, as_json: bool) -> int:
+def print_list(rows: Iterable[dict[str, Any]], *, as_json: bool, progress: Progress | None = None) -> int:
     """Print rows as they come; a reader that went away ends it quietly."""
-    lines = (json.dumps(row, ensure_ascii=False) for row in rows) if as_json else listing(rows)
+    watched = progress.watch(rows) if progress else rows
+    lines = (json.dumps(row, ensure_ascii=False) for row in watched) if as_json else listing(watched)
+    shares_terminal = progress is not None and sys.stdout.isatty()
+    is_first = True
     try:
         for line in lines:
+            if progress and shares_terminal:
+                progress.clear()
             sys.stdout.write(line + "\n")
+            if is_first:
+                is_first = False
+                sys.stdout.flush()
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     return os.EX_OK
+
+
+def listing_progress(where: SpoolPlaces, *, whole: bool = True) -> Progress:
+    """A bar for a listing of the whole queue; how much a filter lets through is known at its end only."""
+
+    def total() -> int:
+        if not whole:
+            return 0
+        try:
+            return sum(next(call(where.control_socket, "count", {}), {}).values())
+        except (DaemonDown, CommandFailed):
+            return 0
+
+    return Progress(total)
 
 
 def print_message(where: SpoolPlaces, queue_id: str, *, envelope: bool, header: bool, body: bool) -> int:
@@ -127,9 +150,14 @@ def print_message(where: SpoolPlaces, queue_id: str, *, envelope: bool, header: 
     if envelope:
         output.write(f"*** ENVELOPE RECORDS {place} ***\n".encode())
         output.writelines(f"{name}: {value}\n".encode() for name, value in head["records"])
-    if whole:
-        output.write(f"*** MESSAGE CONTENTS {place} ***\n".encode())
+    contents = f"*** MESSAGE CONTENTS {place} ***\n".encode() if whole else b""
     for row in rows:
+        if "records" in row:
+            if envelope:
+                output.writelines(f"{name}: {value}\n".encode() for name, value in row["records"])
+            continue
+        output.write(contents)
+        contents = b""
         for part, wanted in (("header", header), ("body", body)):
             if wanted and part in row:
                 output.write(row[part].encode("latin-1"))
@@ -198,7 +226,7 @@ def postqueue_main(arguments: Sequence[str] | None = None) -> int:
     def act() -> int:
         where = places(config)
         if letter in "pj":
-            return print_list(ask(where, "list", {}), as_json=letter == "j")
+            return print_list(ask(where, "list", {}), as_json=letter == "j", progress=listing_progress(where))
         return flush(where, "postqueue", queue_id=value if letter == "i" else "", site=value if letter == "s" else "")
 
     return _guarded("postqueue", act, os.EX_UNAVAILABLE)
@@ -316,7 +344,8 @@ def _run(options: argparse.Namespace, where: SpoolPlaces) -> int:
         count = sum(row.get("count", 0) for row in rows)
         print(json.dumps({"count": count}) if options.json else f"Scheduled: {plural(count)}")
         return os.EX_OK
-    return print_list(rows, as_json=options.json)
+    whole = not selected and not options.ids
+    return print_list(rows, as_json=options.json, progress=listing_progress(where, whole=whole))
 
 
 def _show(options: argparse.Namespace, where: SpoolPlaces) -> int:

@@ -57,6 +57,8 @@ def _entry(row: Mapping[str, Any], wide: bool) -> Iterator[str]:
             yield " " * max(0, _REASON_WIDTH - len(reason)) + f"({reason})"
             last = reason
         yield indent + recipient["address"]
+    if more := row.get("more_recipients"):
+        yield f"{indent}(and {more} more)"
 
 
 def plural(count: int, what: str = "message") -> str:

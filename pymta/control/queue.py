@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any
 
 from pymta.control.arguments import queue_filter
-from pymta.model.queue import QueueEntry, QueueFilter, RecipientState
+from pymta.model.queue import ENTRY_RECIPIENTS, QueuedRecipient, QueueEntry, QueueFilter, RecipientState
 from pymta.ports import Clock, QueueAdmin, Spool
 from pymta.protocol.content import from_crlf, split_header
 
@@ -29,7 +29,7 @@ def entry_row(entry: QueueEntry) -> dict[str, Any]:
         ],
         "next_attempt": int(entry.next_attempt),
         "attempts": entry.attempts,
-    }
+    } | ({"more_recipients": entry.unread} if entry.unread else {})
 
 
 def envelope_records(entry: QueueEntry) -> list[tuple[str, str]]:
@@ -48,29 +48,38 @@ def envelope_records(entry: QueueEntry) -> list[tuple[str, str]]:
         ("content_filter", entry.filter),
         ("encoding", entry.body.value if entry.body else ""),
     ]
-    for one in entry.recipients:
+    return [(name, value) for name, value in records if value or name == "sender"] + _recipient_records(
+        entry.recipients
+    )
+
+
+def _recipient_records(recipients: Iterable[QueuedRecipient]) -> list[tuple[str, str]]:
+    records = []
+    for one in recipients:
         records += [
             ("dsn_orig_rcpt", one.orcpt),
             ("original_recipient", one.original.quoted()),
             ("recipient" if one.state is RecipientState.PENDING else "done_recipient", one.address.quoted()),
         ]
-    return [(name, value) for name, value in records if value or name == "sender"]
+    return [(name, value) for name, value in records if value]
 
 
 class QueueCommands:
-    """`list show flush delete hold release requeue expire` over a `QueueAdmin` and its spool."""
+    """`list count show flush delete hold release requeue expire` over a `QueueAdmin` and its spool."""
 
     def __init__(self, admin: QueueAdmin, spool: Spool, clock: Clock) -> None:
         self._admin = admin
         self._spool = spool
         self._clock = clock
-        self.names = frozenset({"list", "show", "flush", "delete", "hold", "release", "requeue", "expire"})
+        self.names = frozenset({"list", "count", "show", "flush", "delete", "hold", "release", "requeue", "expire"})
 
     def run(self, command: str, arguments: Mapping[str, Any]) -> Rows:
         """The command's rows; raises ValueError for arguments that make no sense, SpoolError."""
         query = queue_filter(arguments, self._clock.now())
         if command == "list":
             return self._list(query)
+        if command == "count":
+            return self._count()
         if command == "show":
             return self._show(query)
         if command == "flush":
@@ -80,6 +89,9 @@ class QueueCommands:
     async def _list(self, query: QueueFilter) -> Rows:
         async for entry in self._admin.entries(query):
             yield entry_row(entry)
+
+    async def _count(self) -> Rows:
+        yield dict(await self._admin.counts())
 
     async def _flush(self, query: QueueFilter) -> Rows:
         yield {"count": await self._admin.flush(query)}
@@ -94,6 +106,10 @@ class QueueCommands:
             if entry is None:
                 continue
             yield {**entry_row(entry), "records": envelope_records(entry)}
+            after = entry.recipients[-1].number if entry.recipients else -1
+            while page := await self._spool.recipients(queue_id, after, ENTRY_RECIPIENTS) if entry.unread else []:
+                after = page[-1].number
+                yield {"records": _recipient_records(page)}
             header, content = await split_header(self._spool.content(entry).chunks())
             left = len(header)
             yield {"header": header.replace(b"\r\n", b"\n").decode("latin-1")}

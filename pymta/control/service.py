@@ -48,6 +48,7 @@ class ControlService:
         self._hooks = hooks
         self._allowed = {
             "list": tables.string_list(settings.authorized_mailq_users),
+            "count": tables.string_list(settings.authorized_mailq_users),
             "flush": tables.string_list(settings.authorized_flush_users),
         }
 
