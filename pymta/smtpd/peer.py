@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -9,6 +10,9 @@ from pymta.model.dns import Lookup
 from pymta.model.envelope import Client
 from pymta.ports import Resolver
 from pymta.protocol.smtp.grammar import valid_domain
+
+# The same clients come again and again, and parsing an address costs as much as a reply.
+_parsed = lru_cache(maxsize=4096)(ip_address)
 
 UNKNOWN = "unknown"
 _OK, _CANNOT_KNOW, _NONE = 2, 4, 5
@@ -34,6 +38,7 @@ def client_from_socket(peer: Any, server: Any) -> Client:
     )
 
 
+@lru_cache(maxsize=4096)
 def plain_address(text: str) -> str:
     """An address without scope; IPv4 mapped into IPv6 as IPv4."""
     address = ip_address(text.partition("%")[0])
@@ -50,11 +55,11 @@ async def look_up_name(client: Client, resolver: Resolver) -> Client:
     reverse_name = answer.values[0].removesuffix(".")
     if not valid_domain(reverse_name) or reverse_name.startswith("["):
         return _named(client, UNKNOWN, _NONE, UNKNOWN, _NONE)
-    address = ip_address(client.address)
+    address = _parsed(client.address)
     forward = await resolver.query(reverse_name, "A" if isinstance(address, IPv4Address) else "AAAA")
     if forward.status is Lookup.TRY_AGAIN:
         return _named(client, UNKNOWN, _CANNOT_KNOW, reverse_name, _OK)
-    if forward.status is Lookup.FOUND and any(ip_address(value) == address for value in forward.values):
+    if forward.status is Lookup.FOUND and any(_parsed(value) == address for value in forward.values):
         return _named(client, reverse_name, _OK, reverse_name, _OK)
     return _named(client, UNKNOWN, _NONE, reverse_name, _OK)
 
