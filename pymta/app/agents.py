@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 
+from pymta.app.sasl import smtp_login
 from pymta.config import Config, Service, build
 from pymta.delivery.discard import DiscardAgent
 from pymta.delivery.error import ErrorAgent
@@ -18,7 +19,8 @@ from pymta.delivery.smtp import SmtpAgent
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.virtual import VirtualAgent
 from pymta.dns.resolver import DnsResolver
-from pymta.ports import AddressResolver, Clock, DeliveryAgent, Intake, Log
+from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.ports import AddressResolver, Clock, Content, DeliveryAgent, Intake, Log
 from pymta.tables import TableFactory
 
 
@@ -34,6 +36,21 @@ class AgentParts:
     intake: Intake
     own_addresses: Collection[str]
     transports: Callable[[str], DeliveryAgent | None]
+
+
+class AppAgent:
+    """An agent of the app's own, or of its tests: it delivers, and never has to know of probes."""
+
+    def __init__(self, agent: DeliveryAgent) -> None:
+        self._agent = agent
+
+    async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
+        if not request.is_probe:
+            return await self._agent.deliver(request, content)
+        text = f"delivers to transport: {request.transport}"
+        return [
+            DeliveryResult(one.number, Outcome.SENT, "2.0.0", text, request.transport) for one in request.recipients
+        ]
 
 
 def make_agent(service: Service, config: Config, parts: AgentParts, log: Log) -> DeliveryAgent:
@@ -55,6 +72,7 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         log,
         own_addresses=parts.own_addresses,
         always_cached=cached,
+        login=smtp_login(service.command == "lmtp", config, parts.tables, parts.clock, log),
     )
 
 

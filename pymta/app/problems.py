@@ -12,6 +12,7 @@ from pymta.cleanup import CleanupSettings
 from pymta.config import Config, Problem, Severity, parameter_names
 from pymta.control.service import ControlSettings
 from pymta.delivery.local_settings import LocalSettings, VirtualSettings
+from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
@@ -27,6 +28,7 @@ SETTINGS: tuple[type[Any], ...] = (
     CleanupSettings,
     ControlSettings,
     InboundSettings,
+    LmtpLoginSettings,
     LmtpSettings,
     LocalSettings,
     MappingSettings,
@@ -37,6 +39,7 @@ SETTINGS: tuple[type[Any], ...] = (
     RewriteSettings,
     SigningSettings,
     SaslSettings,
+    SmtpLoginSettings,
     SmtpSettings,
     SmtpdSettings,
     SmtpdTlsSettings,

@@ -1,10 +1,14 @@
-"""AUTH for the smtpd services, as main.cf and master.cf say."""
+"""Logins in both directions, as main.cf and master.cf say."""
 
 from __future__ import annotations
 
 from pymta.auth.verify_pool import HashPool
 from pymta.config import Config, build
+from pymta.delivery.smtp_auth import SmtpLogin
+from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings, login_settings
+from pymta.delivery.smtp_auth_token import TokenSource
 from pymta.ports import Clock, Log, PasswordDatabase, TokenVerifier
+from pymta.protocol.sasl.mechanisms import check_options
 from pymta.smtpd.sasl import SaslService, open_backend
 from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.tables import TableFactory
@@ -17,6 +21,28 @@ class LoginParts:
         self.pool = HashPool()
         self.passwords = passwords
         self.tokens = tokens
+
+
+def smtp_login(lmtp: bool, config: Config, tables: TableFactory, clock: Clock, log: Log) -> SmtpLogin | None:
+    """Logins of one smtp or lmtp transport; None where `smtp_sasl_auth_enable` is off. Raises ConfigError."""
+    prefix = "lmtp" if lmtp else "smtp"
+    settings = login_settings(build(LmtpLoginSettings, config) if lmtp else build(SmtpLoginSettings, config))
+    if not settings.sasl_auth_enable:
+        return None
+    if settings.sasl_type != "cyrus":
+        raise config.error(f"{prefix}_sasl_type", f'unknown type "{settings.sasl_type}"; cyrus is the only one')
+    passwords = tables.maps(settings.sasl_password_maps, f"{prefix}_sasl_password_maps")
+    if not passwords:
+        raise config.error(f"{prefix}_sasl_password_maps", f"needed with {prefix}_sasl_auth_enable = yes")
+    for kind in ("security", "tls_security", "tls_verified_security"):
+        name = f"{prefix}_sasl_{kind}_options"
+        try:
+            check_options(config.items(name))
+        except ValueError as error:
+            raise config.error(name, str(error)) from None
+    title = f"{prefix}_sasl_mechanism_filter"
+    names = tables.string_list(settings.sasl_mechanism_filter, title=title)
+    return SmtpLogin(settings, passwords, names.matches if names else None, TokenSource(clock, log), log)
 
 
 def server_sasl(

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from pymta.delivery.hosts import Host
+from pymta.model.tls import TlsSession
 from pymta.ports import Content
 from pymta.protocol.smtp.client import ClientSession
 from pymta.protocol.smtp.client_events import ClientSignal, Event, Phase
@@ -53,6 +54,7 @@ class ClientConnection(asyncio.Protocol):
         self.timed_out = False
         self.opened = opened
         self.messages = 0
+        self.tls: TlsSession | None = None
         self._limits = limits
         self._on_idle_end = on_idle_end
         self._loop = asyncio.get_running_loop()

@@ -23,9 +23,11 @@ from pymta.delivery.hosts import (
     split_destinations,
 )
 from pymta.delivery.pool import PoolLimits, SessionPool
+from pymta.delivery.smtp_auth import SmtpLogin
 from pymta.delivery.smtp_delivery import SmtpDelivery
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey
 from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
+from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.ports import Clock, Content, Log
 from pymta.protocol.smtp.client import ClientOptions, ClientSession
@@ -51,7 +53,9 @@ class SmtpAgent:
         own_addresses: Collection[str] = (),
         always_cached: Callable[[str], Awaitable[bool]] | None = None,
         shuffle: Callable[[list[Host]], None] = random.shuffle,
+        login: SmtpLogin | None = None,
     ) -> None:
+        self.login = login
         self.settings = agent_settings(settings)
         self.clock = clock
         self.log = log
@@ -63,7 +67,7 @@ class SmtpAgent:
         self._source = _source_addresses(self.settings)
         self._default_port = service_port(self.settings.tcp_port) or (24 if self.settings.lmtp else 25)
         self._parsed: dict[str, tuple[Destination | Host | Failure, ...]] = {}
-        self._keys: dict[Destination | Host, PoolKey] = {}
+        self._keys: dict[tuple[Destination | Host, str], PoolKey] = {}
         self._pool: SessionPool[ClientConnection] = SessionPool(
             PoolLimits(
                 idle=self.settings.connection_cache_time_limit,
@@ -94,6 +98,11 @@ class SmtpAgent:
             parsed = self._parsed[nexthop] = self._parse(nexthop)
         return parsed
 
+    def written(self, nexthop: str, position: int) -> str:
+        """The destination at `position` as main.cf or a table has it."""
+        texts = (*split_destinations(nexthop), *self.settings.fallback_relay)
+        return texts[position] if position < len(texts) else nexthop
+
     def is_fallback(self, nexthop: str, position: int) -> bool:
         """Whether the destination at `position` is one of smtp_fallback_relay's."""
         return position >= len(self.destinations(nexthop)) - len(self.settings.fallback_relay)
@@ -115,13 +124,14 @@ class SmtpAgent:
         place = host.named if not host.port else f"{host.named}:{host.port}"
         return Failure("4.4.1", f"connect to {place}: {cause}")
 
-    def key_for(self, destination: Destination | Host) -> PoolKey:
-        """The identity of sessions with `destination` under the policy that holds for it now."""
-        key = self._keys.get(destination)
+    async def key_for(self, destination: Destination | Host, sender: Address) -> PoolKey:
+        """The identity of sessions with `destination`, `sender`'s account, under the policy that holds now."""
+        identity = (destination, await self.login.identity(sender) if self.login else "")
+        key = self._keys.get(identity)
         if key is None:
             if len(self._keys) >= _PARSED_LIMIT:
                 self._keys.clear()
-            key = self._keys[destination] = PoolKey(destination, CLEARTEXT)
+            key = self._keys[identity] = PoolKey(destination, CLEARTEXT, identity[1])
         return key
 
     def note_request(self, key: PoolKey) -> bool:
@@ -269,6 +279,7 @@ def _time_limits(settings: AgentSettings) -> TimeLimits:
             Phase.EHLO: settings.helo_timeout,
             Phase.HELO: settings.helo_timeout,
             Phase.LHLO: settings.helo_timeout,
+            Phase.AUTH: settings.helo_timeout,
             Phase.XFORWARD: settings.xforward_timeout,
             Phase.XFORWARD_PROTO: settings.xforward_timeout,
             Phase.MAIL: settings.mail_timeout,

@@ -38,6 +38,7 @@ class SmtpDelivery:
         self._started = agent.clock.monotonic()
         self._set_up = self._started
         self._use = 1
+        self._place = request.nexthop
 
     async def run(self) -> Sequence[DeliveryResult]:
         """Exactly one result per recipient, in the order of the request."""
@@ -61,7 +62,7 @@ class SmtpDelivery:
     async def _deliver(self) -> None:
         agent, destinations = self._agent, self._agent.destinations(self._request.nexthop)
         first = destinations[0]
-        key = None if isinstance(first, Failure) else agent.key_for(first)
+        key = None if isinstance(first, Failure) else await agent.key_for(first, self._request.sender)
         dense = key is not None and agent.note_request(key)
         if key is not None and (kept := agent.take(key)) is not None:
             self._more_hosts = True
@@ -71,6 +72,7 @@ class SmtpDelivery:
             if not self._left:
                 return
             final = position == len(destinations) - 1
+            self._place = agent.written(self._request.nexthop, position)
             if isinstance(destination, Failure):
                 self._failure = destination
                 agent.log.warning(destination.reason)
@@ -156,6 +158,24 @@ class SmtpDelivery:
                 status = "5.4.6" if host.is_best else "4.4.6"
                 reason = f"mail for {self._request.nexthop} loops back to myself"
                 self._fail_session(Failure(status, reason), host)
+                return False
+        return await self._log_in(connection)
+
+    async def _log_in(self, connection: ClientConnection) -> bool:
+        """Whether mail may be sent now. A host that does not take our password failed like one that is down."""
+        agent = self._agent
+        if agent.login is not None:
+            try:
+                refused = await agent.login.log_in(connection, self._request.sender, self._place)
+            except BaseException:
+                connection.abort()
+                raise
+            if isinstance(refused, Lost):
+                self._lose(connection, refused, self._left)
+                return False
+            if refused:
+                agent.end(connection)
+                self._fail_session(refused.failure, connection.host, refused.reply)
                 return False
         self._reached_host = True
         return True

@@ -22,7 +22,11 @@ CLEARTEXT = SecurityPolicy()
 
 @dataclass(frozen=True, slots=True, eq=False)
 class PoolKey:
-    """What two messages must have in common to share a session. Compared by identity: one object for each."""
+    """What two messages must have in common to share a session. Compared by identity: one object for each.
+
+    `login` is the account's name where accounts depend on the sender.
+    """
 
     destination: Destination | Host
     security: SecurityPolicy
+    login: str = ""

@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pymta.errors import ProtocolUseError
 from pymta.model.delivery import DeliveryRequest
 from pymta.model.queue import QueuedRecipient
+from pymta.protocol.sasl.client import ClientRun
+from pymta.protocol.smtp.client_auth import ClientAuth
 from pymta.protocol.smtp.client_capabilities import Capabilities, parse_capabilities, server_name
 from pymta.protocol.smtp.client_commands import mail_command, rcpt_command
 from pymta.protocol.smtp.client_content import ContentEncoder
@@ -95,6 +97,7 @@ class ClientSession:
         self._expected: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
         self._transactions: deque[_Transaction] = deque()
         self._sending: _Transaction | None = None
+        self._auth: ClientAuth | None = None
         self._needs_reset = False
         self._is_over = False
         self._handlers: dict[Phase, Callable[[ServerReply, int], None]] = {
@@ -102,6 +105,7 @@ class ClientSession:
             Phase.EHLO: self._on_ehlo,
             Phase.LHLO: self._on_lhlo,
             Phase.HELO: self._on_helo,
+            Phase.AUTH: self._on_auth,
             Phase.XFORWARD: self._on_xforward,
             Phase.XFORWARD_PROTO: self._on_xforward,
             Phase.MAIL: self._on_mail,
@@ -181,6 +185,13 @@ class ClientSession:
         self._expected.clear()
         self._transactions.clear()
         self._sending = None
+
+    def authenticate(self, run: ClientRun) -> None:
+        """Log in, before the first message; `LoggedIn` or `LoginFailed` follows."""
+        if not self.can_begin:
+            raise ProtocolUseError(f"authenticate() in phase {self.phase.name}")
+        self._auth = ClientAuth(run, lambda line: self._command(Phase.AUTH, line + b"\r\n"))
+        self._auth.start()
 
     def begin(self, request: DeliveryRequest, recipients: Sequence[QueuedRecipient], smtputf8: bool = False) -> None:
         """Send a message's envelope; `smtputf8` where the message needs that extension. Addresses must be sendable."""
@@ -293,6 +304,13 @@ class ClientSession:
             self._ready(Capabilities(name=server_name(reply.text)))
         else:
             self._refuse(Phase.HELO, reply)
+
+    def _on_auth(self, reply: ServerReply, _: int) -> None:
+        assert self._auth is not None
+        event = self._auth.take(reply)
+        if event:
+            self._auth = None
+            self._events.append(event)
 
     def _ready(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities

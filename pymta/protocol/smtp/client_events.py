@@ -17,6 +17,7 @@ class Phase(Enum):
     LHLO = ("performing the LHLO handshake", "LHLO command")
     XFORWARD = ("sending XFORWARD name/address", "XFORWARD name/address command")
     XFORWARD_PROTO = ("sending XFORWARD protocol/helo_name", "XFORWARD helo/protocol command")
+    AUTH = ("performing SASL authentication", "AUTH command")
     MAIL = ("sending MAIL FROM", "MAIL FROM command")
     RCPT = ("sending RCPT TO", "RCPT TO command")
     DATA = ("sending DATA command", "DATA command")
@@ -61,6 +62,19 @@ class Refused:
 
 
 @dataclass(frozen=True, slots=True)
+class LoggedIn:
+    """AUTH succeeded."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFailed:
+    """AUTH did not: `reply` is the server's, None where `reason` is ours. Nothing may be sent in this session."""
+
+    reply: ServerReply | None
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class SendContent:
     """The server waits for the content: answer with `send_content` and `end_content`."""
 
@@ -97,4 +111,4 @@ class Closed:
     """The server answered QUIT, or ended an idle session."""
 
 
-Event = Ready | Refused | SendContent | Finished | Lost | Closed
+Event = Ready | Refused | LoggedIn | LoginFailed | SendContent | Finished | Lost | Closed
