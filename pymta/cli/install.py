@@ -26,6 +26,8 @@ COMMANDS = {
     "pymta-conf": "pymta.cli.conf:main",
     "pymta-map": "pymta.cli.tables:map_main",
     "pymta-alias": "pymta.cli.tables:alias_main",
+    "pymta-dkim": "pymta.cli.dkim:main",
+    "pymta-doctor": "pymta.cli.doctor:main",
 }
 
 
