@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test test-unit lint format peers bench clean
+.PHONY: run test test-unit crash-campaign lint format peers bench clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -23,6 +23,11 @@ test: $(STAMP) peers
 
 test-unit: $(STAMP)
 	$(BIN)/pytest -n 2 tests/unit tests/transcripts
+
+# Kills the program under load ROUNDS times at random moments; prints what was acknowledged, lost and repeated.
+ROUNDS ?= 100
+crash-campaign: $(STAMP)
+	PYMTA_CRASH_ROUNDS=$(ROUNDS) PYMTA_CRASH_SEED=$$$$ $(BIN)/pytest -s tests/crash/test_crash_system.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
