@@ -72,6 +72,9 @@ class AccessEngine:
             log=log,
             sleep=sleep,
             sender_policy=sender_policy,
+            sender_logins=tables.maps(settings.smtpd_sender_login_maps, "smtpd_sender_login_maps")
+            if settings.smtpd_sender_login_maps
+            else None,
         )
         lists = _class_texts(settings, classes or {})
         compiler = Compiler(registry.with_extra((extra or {}).items()), tables, lists, log)

@@ -11,6 +11,7 @@ from pymta.model.address import Address
 from pymta.model.authentication import SpfResult
 from pymta.model.envelope import Client
 from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver
+from pymta.tables import Maps
 
 Sleep = Callable[[float], Awaitable[object]]
 
@@ -39,7 +40,10 @@ class SenderPolicy(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Environment:
-    """`logged_permits` is smtpd_log_access_permit_actions, None where it is empty."""
+    """`logged_permits` is smtpd_log_access_permit_actions, `sender_logins` smtpd_sender_login_maps.
+
+    Both are None where they are empty.
+    """
 
     settings: AccessSettings
     mynetworks: NetworkMatch
@@ -50,3 +54,4 @@ class Environment:
     log: Log
     sleep: Sleep
     sender_policy: SenderPolicy | None = None
+    sender_logins: Maps | None = None

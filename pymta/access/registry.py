@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from pymta.access import access_maps, client, destination, domains, generic, spf
+from pymta.access import access_maps, client, destination, domains, generic, sender_login, spf
 from pymta.access.access_maps import Check
 from pymta.access.parse import Words
 from pymta.access.rules import AppRestriction, Pause, Rule
@@ -72,6 +72,10 @@ STANDARD = Registry(
         "reject_non_fqdn_hostname": domains.reject_non_fqdn_helo_hostname,
         "reject_unknown_helo_hostname": domains.reject_unknown_helo_hostname,
         "reject_unknown_hostname": domains.reject_unknown_helo_hostname,
+        "reject_sender_login_mismatch": sender_login.reject_sender_login_mismatch,
+        "reject_authenticated_sender_login_mismatch": sender_login.reject_authenticated_sender_login_mismatch,
+        "reject_unauthenticated_sender_login_mismatch": sender_login.reject_unauthenticated_sender_login_mismatch,
+        "reject_known_sender_login_mismatch": sender_login.reject_known_sender_login_mismatch,
         "reject_non_fqdn_sender": domains.reject_non_fqdn_sender,
         "reject_non_fqdn_recipient": domains.reject_non_fqdn_recipient,
         "reject_unknown_sender_domain": domains.reject_unknown_sender_domain,
@@ -114,8 +118,6 @@ NOT_BUILT = frozenset(
         "permit_rhswl_client",
         "permit_tls_all_clientcerts",
         "permit_tls_clientcerts",
-        "reject_authenticated_sender_login_mismatch",
-        "reject_known_sender_login_mismatch",
         "reject_plaintext_session",
         "reject_rbl",
         "reject_rbl_client",
@@ -124,8 +126,6 @@ NOT_BUILT = frozenset(
         "reject_rhsbl_recipient",
         "reject_rhsbl_reverse_client",
         "reject_rhsbl_sender",
-        "reject_sender_login_mismatch",
-        "reject_unauthenticated_sender_login_mismatch",
         "reject_unverified_recipient",
         "reject_unverified_sender",
     }

@@ -26,6 +26,7 @@ class AccessSettings:
     smtpd_reject_unlisted_recipient: bool
     smtpd_reject_unlisted_sender: bool
     smtpd_null_access_lookup_key: str
+    smtpd_sender_login_maps: str
     smtpd_log_access_permit_actions: tuple[str, ...]
     receive_override_options: tuple[str, ...]
     mynetworks: str
