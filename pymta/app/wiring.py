@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pymta.access import AccessEngine, AccessSettings
-from pymta.app.agents import AgentParts, make_agent
+from pymta.app.agents import AgentParts, AppAgent, make_agent
 from pymta.app.own import own_addresses
 from pymta.app.plan import DELIVERY_COMMANDS, SMTP_COMMANDS, Plan, make_plan
 from pymta.app.problems import problems
@@ -171,7 +171,7 @@ class Wiring:
                 continue
             config = self.config.for_service(service)
             agents[name] = make_agent(service, config, parts, self.log(service.command, config))
-        agents.update(self._lasting.agents)
+        agents.update({name: AppAgent(agent) for name, agent in self._lasting.agents.items()})
         return agents
 
     def _server(self, service: Service) -> SmtpServer:
@@ -187,6 +187,7 @@ class Wiring:
             self._lasting.resolver,
             self._lasting.clock,
             log,
+            query_any=self._lasting.resolver.query_any,
             at_hand=self._lasting.resolver.at_hand,
         )
         policy = AccessEngine(

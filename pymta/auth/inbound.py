@@ -6,7 +6,7 @@ from collections import OrderedDict
 
 from pymta.auth.dkim_verify import DkimInspection, VerifyRules
 from pymta.auth.inbound_settings import InboundSettings
-from pymta.auth.spf import AtHand, check_host, nothing_at_hand
+from pymta.auth.spf import AtHand, Query, check_host, nothing_at_hand
 from pymta.errors import ConfigError, TableError
 from pymta.model.address import Address
 from pymta.model.authentication import (
@@ -31,7 +31,7 @@ class InboundAuthentication:
     """Checks senders for one smtpd service. Raises ConfigError for settings that cannot be used.
 
     The results of an SPF check are kept for a minute, so that all recipients of a message, and its header, get the
-    same; what DNS did not answer is asked again.
+    same; what DNS did not answer is asked again. `query_any` and `at_hand` are DnsResolver's, for SPF.
     """
 
     def __init__(
@@ -42,6 +42,7 @@ class InboundAuthentication:
         clock: Clock,
         log: Log,
         *,
+        query_any: Query | None = None,
         at_hand: AtHand = nothing_at_hand,
     ) -> None:
         parents = "mynetworks" in settings.parent_domain_matches_subdomains
@@ -53,6 +54,7 @@ class InboundAuthentication:
         self._rules = VerifyRules(settings.dkim_verify_minimum_key_bits, settings.dkim_verify_signature_limit)
         self._clock = clock
         self._log = log
+        self._query = query_any or resolver.query
         self._at_hand = at_hand
         self._kept: OrderedDict[_Key, tuple[float, SpfResults]] = OrderedDict()
 
@@ -97,7 +99,7 @@ class InboundAuthentication:
     async def _check(self, identity: SpfIdentity, key: _Key) -> SpfResult:
         address, helo, sender = key
         return await check_host(
-            self.resolver,
+            self._query,
             address,
             identity,
             sender,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
@@ -13,7 +13,6 @@ import spf
 from pymta.dns.names import to_ascii
 from pymta.model.authentication import Result, SpfIdentity, SpfResult
 from pymta.model.dns import Answer, Lookup
-from pymta.ports import Resolver
 
 # No published record comes near; what is longer is somebody's attempt to keep us busy.
 MAXIMUM_RECORD = 4096
@@ -24,6 +23,8 @@ _MAXIMUM_QUERIES = 250
 _TYPES = frozenset({"A", "AAAA", "MX", "PTR", "TXT"})
 
 Records = list[tuple[tuple[str, str], Any]]
+Query = Callable[[str, str], Awaitable[Answer]]
+"""Asks DNS for any name, host or not (`DnsResolver.query_any`)."""
 AtHand = Callable[[str, str], Answer | None]
 """The answer to a question where it needs no waiting (`DnsResolver.at_hand`)."""
 
@@ -96,7 +97,7 @@ spf.DNSLookup = _lookup
 
 
 async def check_host(
-    resolver: Resolver,
+    query: Query,
     client_address: str,
     identity: SpfIdentity,
     sender: str,
@@ -108,7 +109,7 @@ async def check_host(
 ) -> SpfResult:
     """One SPF check; never raises. `sender` is the MAIL FROM mailbox, ignored for the HELO identity.
 
-    DNS is asked through `resolver`, one question at a time, at most 10 terms that look up and 2 void lookups
+    DNS is asked through `query`, one question at a time, at most 10 terms that look up and 2 void lookups
     (RFC 7208 4.6.4), and no longer than `time_limit` seconds in all: then it is a temperror.
     """
     address = _address(client_address)
@@ -120,14 +121,14 @@ async def check_host(
         return nothing
     try:
         async with asyncio.timeout(time_limit):
-            return await _evaluate(resolver, nothing, _Answers(address, at_hand), address, receiver)
+            return await _evaluate(query, nothing, _Answers(address, at_hand), address, receiver)
     except TimeoutError:
         return _failed(nothing, Result.TEMPERROR, f"DNS took longer than {time_limit:g}s")
     except Exception as error:  # whatever pyspf stumbles over, it is the record's or the mailbox's doing
         return _failed(nothing, Result.PERMERROR, f"{type(error).__name__}: {error}")
 
 
-async def _evaluate(resolver: Resolver, about: SpfResult, answers: _Answers, address: str, receiver: str) -> SpfResult:
+async def _evaluate(query: Query, about: SpfResult, answers: _Answers, address: str, receiver: str) -> SpfResult:
     """Run pyspf again and again, each time with one more answer, until it needs none."""
     token = _ANSWERS.set(answers)
     try:
@@ -139,7 +140,7 @@ async def _evaluate(resolver: Resolver, about: SpfResult, answers: _Answers, add
                 # A question that did not stop the run was for an explanation; only a fail has use for one.
                 return outcome
             assert needed is not None, "a run without a result has asked for something"
-            answers.known[needed] = await resolver.query(*answers.question(needed))
+            answers.known[needed] = await query(*answers.question(needed))
             await asyncio.sleep(0)
     finally:
         _ANSWERS.reset(token)

@@ -34,6 +34,8 @@ _MAXIMUM_ALIASES = 10
 _NATIVE_TTL = 5.0
 _NATIVE_THREADS = 4
 _EDNS_SIZE = 1232
+# Marks the cache's keys of `query_any` where `query` has another answer.
+_ANY = " any"
 
 
 class DnsResolver:
@@ -81,9 +83,18 @@ class DnsResolver:
             return answer
         return await self._once(key, self._ask(name, rdtype))
 
+    async def query_any(self, name: str, rdtype: str) -> Answer:
+        """The same for names that are none of hosts, also as mail exchangers: DNS takes all bytes in a label."""
+        name = name.removesuffix(".")
+        key = _any_key(name, rdtype)
+        if key[1] == rdtype:
+            return await self.query(name, rdtype)
+        answer = self._cache.get(key, self._clock.monotonic())
+        return answer if answer is not None else await self._once(key, self._ask(name, rdtype, any_name=True))
+
     def at_hand(self, name: str, rdtype: str) -> Answer | None:
-        """The answer to `query` where it needs no waiting, else None."""
-        return self._cache.get((name.removesuffix(".").lower(), rdtype), self._clock.monotonic())
+        """The answer to `query_any` where it needs no waiting, else None."""
+        return self._cache.get(_any_key(name.removesuffix("."), rdtype), self._clock.monotonic())
 
     async def lookup_native(self, name: str) -> Answer:
         """Addresses of both families by the system's own rules (`/etc/hosts`, nsswitch.conf), in its order."""
@@ -115,9 +126,9 @@ class DnsResolver:
             answer = await asking
         return self._cache.put(key, answer, self._clock.monotonic())
 
-    async def _ask(self, name: str, rdtype: str) -> Answer:
+    async def _ask(self, name: str, rdtype: str, *, any_name: bool = False) -> Answer:
         try:
-            question = _question(name, rdtype)
+            question = _any_question(name) if any_name else _question(name, rdtype)
         except (ValueError, dns.exception.DNSException):
             return invalid_name(name)
         stub = self._current_stub()
@@ -136,7 +147,7 @@ class DnsResolver:
             ttl = min(ttl, response.chaining_result.minimum_ttl)
             secure = secure and self._stub_trusted and bool(response.response.flags & dns.flags.AD)
             if response.rrset is not None:
-                return _found(name, rdtype, response, ttl, secure)
+                return _found(name, rdtype, response, ttl, secure, any_name=any_name)
             if response.canonical_name == question:
                 return no_records(name, rdtype, Lookup.NO_DATA, ttl, secure)
             # An authoritative server gives the alias and leaves its target to us.
@@ -195,6 +206,17 @@ def _question(name: str, rdtype: str) -> dns.name.Name:
     return dns.name.from_text(ascii_name)
 
 
+def _any_key(name: str, rdtype: str) -> Key:
+    """The cache's key for `query_any`: that of `query` where both have the same answer."""
+    is_same = rdtype == "PTR" or (rdtype != "MX" and is_hostname(name))
+    return (name.lower(), rdtype if is_same else rdtype + _ANY)
+
+
+def _any_question(name: str) -> dns.name.Name:
+    """A name of any labels, as they are: nothing in them escapes anything."""
+    return dns.name.Name([*(label.encode() for label in name.split(".")), b""])
+
+
 def _nxdomain(name: str, rdtype: str, question: dns.name.Name, error: dns.resolver.NXDOMAIN) -> Answer:
     try:
         ttl = float(error.kwargs["responses"][question].resolve_chaining().minimum_ttl)
@@ -207,12 +229,14 @@ def _is_alias_loop(error: dns.resolver.NoNameservers) -> bool:
     return any(isinstance(cause[3], dns.message.ChainTooLong) for cause in error.kwargs["errors"])
 
 
-def _found(name: str, rdtype: str, response: dns.resolver.Answer, ttl: float, secure: bool) -> Answer:
+def _found(
+    name: str, rdtype: str, response: dns.resolver.Answer, ttl: float, secure: bool, *, any_name: bool = False
+) -> Answer:
     records = list(response.rrset or ())[:MAXIMUM_RECORDS]
     if rdtype == "MX":
         mx = tuple(MX(record.preference, _host(record.exchange)) for record in records)
         # A host of "" is the null MX (RFC 7505); any other name that is none cannot be looked up.
-        usable = tuple(record for record in mx if not record.host or is_hostname(record.host))
+        usable = tuple(record for record in mx if any_name or not record.host or is_hostname(record.host))
         return Answer(Lookup.FOUND, mx=usable, ttl=ttl, secure=secure) if usable else malformed(name, rdtype)
     values = tuple(_value(record, rdtype) for record in records)
     if rdtype in ("PTR", "CNAME", "NS"):
