@@ -269,6 +269,10 @@ class Notifier(Protocol):
         """Success report for recipients with NOTIFY=SUCCESS."""
         ...
 
+    async def traced(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
+        """What became of all recipients of a message with `trace` set, at its first attempt (trace(8))."""
+        ...
+
 
 class PasswordDatabase(Protocol):
     """Whose password is which. Raises AuthUnavailableError where that cannot be known now.

@@ -53,3 +53,6 @@ class Switch:
 
     async def succeeded(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
         await self.wiring.bounce.succeeded(entry, results, content)
+
+    async def traced(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
+        await self.wiring.bounce.traced(entry, results, content)

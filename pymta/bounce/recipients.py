@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from pymta.model.address import Address
-from pymta.model.delivery import DeliveryResult, Outcome
-from pymta.model.envelope import Notify
+from pymta.model.delivery import DeliveryPart, DeliveryResult, Outcome
+from pymta.model.envelope import Notify, Trace
 from pymta.model.queue import QueuedRecipient, QueueEntry, RecipientState
 from pymta.protocol.dsn import ReportedRecipient
 
@@ -49,6 +49,51 @@ def delayed(entry: QueueEntry) -> list[Pair]:
         for one in entry.recipients
         if one.state is RecipientState.PENDING
     ]
+
+
+def traced(entry: QueueEntry, results: Sequence[DeliveryResult]) -> list[Pair]:
+    """Everyone, whatever came of it; the members in place of a recipient that was expanded."""
+    is_probe = entry.trace is Trace.VERIFY
+    return [
+        (one, _traced(one, result, part, is_probe=is_probe))
+        for one, result in _join(entry, results, Outcome)
+        for part in _outcomes(one, result, is_probe=is_probe)
+    ]
+
+
+def _outcomes(recipient: QueuedRecipient, result: DeliveryResult, *, is_probe: bool) -> list[DeliveryPart]:
+    if not result.parts:
+        return [DeliveryPart(recipient.address, result.outcome, result.status, result.reason, result.action)]
+    parts = list(result.parts)
+    if Notify.SUCCESS in recipient.notify and not is_probe:
+        # RFC 3461 5.2.7.3: success is told of the alias itself, not of its members.
+        parts.append(DeliveryPart(recipient.address, Outcome.SENT, "2.0.0", "alias expanded", "expanded"))
+    return parts
+
+
+def _traced(
+    recipient: QueuedRecipient, result: DeliveryResult, part: DeliveryPart, *, is_probe: bool
+) -> ReportedRecipient:
+    reason = part.reason if result.relay == "none" else f"delivery via {result.relay}: {part.reason}"
+    return ReportedRecipient(
+        address=part.address.quoted(),
+        action=_traced_action(part, is_probe=is_probe),
+        status=part.status,
+        reason=reason,
+        original=recipient.original.quoted(),
+        orcpt=recipient.orcpt,
+        diagnostic=result.diagnostic,
+        remote_mta=result.remote_mta,
+    )
+
+
+def _traced_action(part: DeliveryPart, *, is_probe: bool) -> str:
+    """The Action field: Postfix's own two words for a probe, else those of RFC 3464 2.3.3."""
+    if is_probe:
+        return "deliverable" if part.outcome is Outcome.SENT else "undeliverable"
+    if part.outcome is Outcome.SENT:
+        return part.action or "delivered"
+    return "delayed" if part.outcome is Outcome.DEFERRED else "failed"
 
 
 def asked_for(pairs: Iterable[Pair], kind: Notify) -> list[Pair]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pymta.bounce.notice import Notice, Writer, mail_date
-from pymta.bounce.recipients import Pair, asked_for, delayed, failed, succeeded, verp_address
+from pymta.bounce.recipients import Pair, asked_for, delayed, failed, succeeded, traced, verp_address
 from pymta.bounce.settings import BounceSettings
 from pymta.bounce.templates import Template, Templates, expand, load_templates
 from pymta.errors import ConfigError, SpoolError
@@ -94,11 +94,22 @@ class BounceService:
         pairs = succeeded(entry, results)
         if not pairs:
             return
+        await self._send_status(entry, pairs, self._templates.success, "success", content)
+
+    async def traced(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
+        """What became of a first attempt, or what would have, to the sender who asked; never about a notice."""
+        pairs = traced(entry, results)
+        if pairs:
+            await self._send_status(entry, pairs, self._templates.verify, "verify", content)
+
+    async def _send_status(
+        self, entry: QueueEntry, pairs: list[Pair], template: Template, name: str, content: Content
+    ) -> None:
         if entry.sender.is_null or entry.is_notice or self._is_double_bounce(entry):
             bounce = "double" if self._is_double_bounce(entry) else "single"
             self._log.info(f"{entry.queue_id}: not sending trace/success notification for {bounce}-bounce message")
             return
-        notice = self._notice(entry, pairs, self._templates.success, "success", entry.sender, True, "Message")
+        notice = self._notice(entry, pairs, template, name, entry.sender, True, "Message")
         new_id = await self._send(entry, notice, content)
         self._log.info(f"{entry.queue_id}: sender delivery status notification: {new_id}")
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 from pymta.model.delivery import DeliveryResult, Outcome
-from pymta.model.envelope import Notify
+from pymta.model.envelope import Notify, Trace
 from pymta.model.queue import (
     ENTRY_RECIPIENTS,
     QueuedRecipient,
@@ -57,6 +57,8 @@ class ActiveMessage:
         "start",
         "stored",
         "successes",
+        "trace",
+        "traced",
         "transports",
         "unread",
         "waiting",
@@ -72,6 +74,7 @@ class ActiveMessage:
             recipients = recipients[:ENTRY_RECIPIENTS]
         self.entry = replace(entry, recipients=(), unread=0) if unread else entry
         self.content = content
+        self.trace = entry.due_trace
         self.start = start
         self.in_memory = in_memory
         self.flushed = flushed
@@ -95,6 +98,7 @@ class ActiveMessage:
         self.successes: list[Result] = []
         self.failures: list[Result] = []
         self.deferred: list[Result] = []
+        self.traced: list[Result] = []
 
     @property
     def queue_id(self) -> QueueId:
@@ -117,7 +121,7 @@ class ActiveMessage:
 
     @property
     def results_in_core(self) -> int:
-        return len(self.deferred) + len(self.failures) + len(self.successes)
+        return len(self.deferred) + len(self.failures) + len(self.successes) + len(self.traced)
 
     def turn_page(self, recipients: Sequence[QueuedRecipient]) -> None:
         """More recipients were read; none means that the rest of them cannot be."""
@@ -148,6 +152,10 @@ class ActiveMessage:
 
     def note(self, recipient: QueuedRecipient, result: DeliveryResult, *, confirm_delay_cleared: bool = False) -> None:
         self.in_core -= 1
+        if self.trace is not Trace.NONE:
+            self.traced.append((recipient, result))
+            if self.ends_with_report(result):
+                return
         if result.outcome is Outcome.SENT:
             if self._is_reported(recipient.notify, confirm_delay_cleared) and not result.dsn_relayed:
                 self.successes.append((recipient, result))
@@ -157,6 +165,15 @@ class ActiveMessage:
             self.deferred.append((recipient, result))
         else:
             self.failures.append((recipient, result))
+
+    @property
+    def is_probe(self) -> bool:
+        """Whether nothing is delivered, but only found out what could be."""
+        return self.trace is Trace.VERIFY
+
+    def ends_with_report(self, result: DeliveryResult) -> bool:
+        """Whether a traced recipient needs nothing more once the sender has the report."""
+        return self.is_probe or result.outcome is Outcome.SENT
 
     def _is_reported(self, notify: Notify, confirm_delay_cleared: bool) -> bool:
         """Whether the sender hears of a delivery: on demand, and after a delay warning where that is set."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from pymta.model.delivery import DeliveryResult
+from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId
 
 _SIGNIFICANT = ((10_000_000, 0), (1_000_000, 1), (100_000, 2), (10_000, 3), (1_000, 4), (100, 5))
@@ -37,8 +37,21 @@ def recipient(
     )
 
 
+def status_word(outcome: Outcome, *, is_probe: bool) -> str:
+    """What `status=` says; of a probe, whether it could have been delivered now."""
+    if is_probe:
+        return "deliverable" if outcome is Outcome.SENT else "undeliverable"
+    return outcome.value
+
+
 def parts(
-    queue_id: QueueId, target: QueuedRecipient, result: DeliveryResult, delays: tuple[float, ...], resolution: int
+    queue_id: QueueId,
+    target: QueuedRecipient,
+    result: DeliveryResult,
+    delays: tuple[float, ...],
+    resolution: int,
+    *,
+    is_probe: bool = False,
 ) -> Iterator[str]:
     """The outcomes of the addresses that a recipient was expanded to (an alias), which the log has in its place."""
     where = _where(result, delays, resolution)
@@ -46,7 +59,7 @@ def parts(
         original = f", orig_to=<{target.original.quoted()}>" if target.original != part.address else ""
         yield (
             f"{queue_id}: to=<{part.address.quoted()}>{original}, {where}, dsn={part.status},"
-            f" status={part.outcome.value} ({part.reason})"
+            f" status={status_word(part.outcome, is_probe=is_probe)} ({part.reason})"
         )
 
 

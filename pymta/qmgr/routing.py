@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from pymta.errors import ResolveError
 from pymta.model.address import Address
+from pymta.model.envelope import Trace
 from pymta.model.queue import QueuedRecipient, QueueEntry
 from pymta.ports import AddressResolver, Log
 
@@ -55,7 +56,8 @@ class Router:
         return places, lost
 
     async def _resolve(self, entry: QueueEntry, address: Address) -> tuple[str, str, Address]:
-        if entry.filter:
+        # A filter would take everything: what is asked is where mail goes behind it.
+        if entry.filter and entry.trace is not Trace.VERIFY:
             transport, _, nexthop = entry.filter.partition(":")
             return transport, nexthop or self._filter_nexthop or address.domain, address
         route = await self._resolver.resolve(address, entry.sender)

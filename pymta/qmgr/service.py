@@ -367,7 +367,7 @@ class QueueManager:
     def _note(
         self, message: ActiveMessage, recipient: QueuedRecipient, result: DeliveryResult, transport: str, handed: float
     ) -> None:
-        result, logged = self._soften(result)
+        result, logged = self._soften(result, message.is_probe)
         now = self._clock.now()
         connect, transfer = result.connect_seconds, result.transfer_seconds
         before = message.start - message.entry.arrival_time
@@ -375,17 +375,17 @@ class QueueManager:
         log = self._delivery_log(transport)
         resolution = self._settings.delay_logging_resolution_limit
         if result.parts:
-            for line in lines.parts(message.queue_id, recipient, result, delays, resolution):
+            for line in lines.parts(message.queue_id, recipient, result, delays, resolution, is_probe=message.is_probe):
                 log.info(line)
         else:
             log.info(lines.recipient(message.queue_id, recipient, result, delays, resolution, logged))
         self._supply.in_core -= 1
         message.note(recipient, result, confirm_delay_cleared=self._settings.confirm_delay_cleared)
 
-    def _soften(self, result: DeliveryResult) -> tuple[DeliveryResult, str]:
+    def _soften(self, result: DeliveryResult, is_probe: bool) -> tuple[DeliveryResult, str]:
         """What counts, and the word for the log: with `soft_bounce` what would bounce waits instead."""
-        if result.outcome is not Outcome.BOUNCED or not self._settings.soft_bounce:
-            return result, result.outcome.value
+        if is_probe or result.outcome is not Outcome.BOUNCED or not self._settings.soft_bounce:
+            return result, lines.status_word(result.outcome, is_probe=is_probe)
         status = "4" + result.status[1:]
         return replace(result, outcome=Outcome.DEFERRED, status=status), "SOFTBOUNCE"
 

@@ -150,6 +150,22 @@ class Settlement:
                 self._log.error(f"{message.queue_id}: cannot send a success notice: {error!r}")
             message.done.extend(result.number for _, result in successes)
 
+        if message.traced:
+            await self._report_trace(message)
+
+    async def _report_trace(self, message: ActiveMessage) -> None:
+        """Tell the sender what became of everybody, where he asked for it."""
+        traced, message.traced = message.traced, []
+        try:
+            await self._notify(message, traced, self._notifier.traced, repeats=False)
+        except SpoolError:
+            message.traced[:0] = traced
+            raise
+        except Exception as error:
+            # The log has it all: neither a delivery nor a probe is repeated for a missing report.
+            self._log.error(f"{message.queue_id}: cannot send a delivery report: {error!r}")
+        message.done.extend(result.number for _, result in traced if message.ends_with_report(result))
+
     async def _notify(
         self,
         message: ActiveMessage,

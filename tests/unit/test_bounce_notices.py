@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from pymta.errors import SpoolError
 from pymta.model.address import Address
-from pymta.model.delivery import Outcome
-from pymta.model.envelope import Body, Notify, Ret
+from pymta.model.delivery import DeliveryPart, Outcome
+from pymta.model.envelope import Body, Notify, Ret, Trace
 from pymta.model.queue import RecipientState
 from tests.support.notices import MESSAGE, Notices, StoredContent, bounced, entry, recipient, sent
 
@@ -379,6 +380,80 @@ async def test_no_success_report_for_a_notice() -> None:
     for sender in ("", "double-bounce@example.com"):
         asked = entry(recipient(notify=Notify.SUCCESS), sender=sender)
         await notices.service.succeeded(asked, [sent()], StoredContent())
+    assert notices.sent == []
+    assert notices.log.lines == [
+        "4QID: not sending trace/success notification for single-bounce message",
+        "4QID: not sending trace/success notification for double-bounce message",
+    ]
+
+
+# --- sendmail -v and -bv ---
+
+
+async def test_a_report_of_what_would_be_delivered() -> None:
+    notices = Notices()
+    two = entry(recipient(1), recipient(2, "y@far.example", notify=Notify.NEVER), ret=Ret.FULL, trace=Trace.VERIFY)
+    results = [
+        bounced(1, 'unknown user: "x"', relay="local"),
+        sent(2, reason="250 2.1.5 Ok", status="2.1.5", relay="h[1]:25", remote_mta="h", diagnostic="smtp; 250 Ok"),
+    ]
+    await notices.service.traced(two, results, StoredContent())
+    text = notices.sent[0].text
+    assert notices.sent[0].message["Subject"] == "Mail Delivery Status Report"
+    assert "Enclosed is the mail delivery report that you requested.\n" in text
+    assert '<x@fail.example>: delivery via local: unknown user: "x"\n\n' in text
+    assert "<y@far.example>: delivery via h[1]:25: 250 2.1.5 Ok\n\n" in text
+    first = 'Action: undeliverable\nStatus: 5.1.1\nDiagnostic-Code: X-Postfix; delivery via local: unknown user: "x"\n'
+    assert first in text
+    assert "Action: deliverable\nStatus: 2.1.5\nRemote-MTA: dns; h\nDiagnostic-Code: smtp; 250 Ok\n" in text
+    assert "Content-Description: Message Headers\nContent-Type: text/rfc822-headers\n" in text
+    assert notices.envelopes == [("", "a@sender.example")]
+    assert notices.log.lines == ["4QID: sender delivery status notification: N1"]
+
+
+TRACED = [
+    ({"outcome": Outcome.SENT}, "delivered"),
+    ({"outcome": Outcome.SENT, "action": "relayed", "dsn_relayed": True}, "relayed"),
+    ({"outcome": Outcome.DEFERRED}, "delayed"),
+    ({"outcome": Outcome.BOUNCED}, "failed"),
+    ({"outcome": Outcome.EXPIRED}, "failed"),
+]
+
+
+@pytest.mark.parametrize(("changes", "action"), TRACED)
+async def test_what_a_report_of_the_first_attempt_says(changes: dict[str, Any], action: str) -> None:
+    notices = Notices()
+    await notices.service.traced(entry(trace=Trace.REPORT), [replace(sent(), **changes)], StoredContent())
+    assert f"Action: {action}\n" in notices.sent[0].text
+    assert "<x@fail.example>: 250 ok\n" in notices.sent[0].text
+
+
+async def test_a_report_names_the_members_of_a_list() -> None:
+    notices = Notices()
+    parts = (
+        DeliveryPart(Address("ann", "x.example"), Outcome.SENT, "2.0.0", "delivered to mailbox"),
+        DeliveryPart(Address("bob", "x.example"), Outcome.BOUNCED, "5.1.1", "no Bob"),
+        DeliveryPart(Address("x", "fail.example"), Outcome.SENT, "2.0.0", "forwarded as 77", "relayed"),
+    )
+    result = bounced(1, relay="local", parts=parts)
+    asked = recipient(notify=Notify.SUCCESS)
+    await notices.service.traced(entry(asked, trace=Trace.REPORT), [result], StoredContent())
+    text = notices.sent[0].text
+    assert "<ann@x.example> (expanded from <x@fail.example>): delivery via local: delivered" in text
+    assert re.findall(r"Final-Recipient: rfc822; (\S+)\n(?:Orig.*\n)?Action: (\S+)", text) == [
+        ("ann@x.example", "delivered"),
+        ("bob@x.example", "failed"),
+        ("x@fail.example", "relayed"),
+        ("x@fail.example", "expanded"),
+    ]
+    await notices.service.traced(entry(asked, trace=Trace.VERIFY), [result], StoredContent())
+    assert re.findall(r"Action: (\S+)", notices.sent[1].text) == ["deliverable", "undeliverable", "deliverable"]
+
+
+async def test_no_delivery_report_for_a_notice() -> None:
+    notices = Notices()
+    for sender in ("", "double-bounce@example.com"):
+        await notices.service.traced(entry(sender=sender, trace=Trace.VERIFY), [sent()], StoredContent())
     assert notices.sent == []
     assert notices.log.lines == [
         "4QID: not sending trace/success notification for single-bounce message",

@@ -10,7 +10,7 @@ import pytest
 from pymta.errors import ResolveError, SpoolError
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.delivery import DeliveryPart, DeliveryRequest, DeliveryResult, Outcome
-from pymta.model.envelope import Notify
+from pymta.model.envelope import Notify, Trace
 from pymta.model.queue import EntryUpdate, QueuedRecipient, QueueEntry, QueueFilter, QueueName
 from pymta.model.route import AddressClass, Route
 from pymta.ports import Content
@@ -125,6 +125,9 @@ class Notices:
 
     async def succeeded(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
         await self._note("succeeded", entry, [(each.number, each.outcome.value) for each in results])
+
+    async def traced(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
+        await self._note("traced", entry, [(each.number, each.outcome.value) for each in results])
 
 
 class Routes:
@@ -1068,3 +1071,79 @@ async def test_a_message_that_is_read_before_its_sender_hears_of_it_is_active_on
     await bed.until(lambda: bed.lines("removed"))
     assert len(bed.lines("queue active")) == 1
     assert bed.agent.recipients == ["one@good.example", "two@other.example"]
+
+
+# --- sendmail -bv and -v ---
+
+
+async def test_a_probe_is_answered_once_reported_and_forgotten(bed: Bed) -> None:
+    await restart(bed, soft_bounce=True)
+    entry = await bed.send(
+        recipient(0, "a@good.example", notify=Notify.SUCCESS),
+        "b@later.example",
+        recipient(2, "c@never.example"),
+        recipient(3, "d@unknown.example"),
+        trace=Trace.VERIFY,
+        filter="odd:nowhere",
+    )
+    await bed.quiet()
+    assert all(request.is_probe and request.transport == "smtp" for request in bed.agent.requests)
+    assert await bed.spool.load(entry.queue_id) is None
+    # One report about everybody, made while all of it was on disk, and no other notice.
+    (notice,) = bed.notices.made
+    assert (notice[0], sorted(notice[1])) == ("traced", [(0, "sent"), (1, "deferred"), (2, "bounced"), (3, "deferred")])
+    assert notice[2] == 4
+    found = {re.sub(r".*to=<(.).*status=", r"\1 ", line) for line in bed.lines("status=")}
+    assert found == {
+        "a deliverable (250 ok)",
+        "b undeliverable (mailbox full)",
+        "c undeliverable (User unknown)",
+        "d undeliverable (mail transport unavailable)",
+    }
+
+
+async def test_the_members_of_a_probed_alias_are_logged_as_such(bed: Bed) -> None:
+    async def expands(request: DeliveryRequest) -> list[DeliveryResult]:
+        part = DeliveryPart(Address("ann", "x.example"), Outcome.BOUNCED, "5.1.1", "unknown")
+        return [DeliveryResult(0, Outcome.BOUNCED, "5.1.1", "unknown", "local", parts=(part,))]
+
+    bed.agent.behave = expands
+    await bed.send("list@good.example", trace=Trace.VERIFY)
+    await bed.quiet()
+    assert bed.lines("to=<ann@x.example>.*status=undeliverable")
+
+
+async def test_the_first_attempt_is_reported_besides_what_else_there_is_to_tell(bed: Bed) -> None:
+    await restart(bed, minimal_backoff_time=0.05, maximal_backoff_time=0.05)
+    await bed.send(
+        recipient(0, "a@good.example", notify=Notify.SUCCESS),
+        "b@later.example",
+        "c@never.example",
+        trace=Trace.REPORT,
+    )
+    await bed.until(lambda: len(bed.lines("b@later.example")) >= 3)
+    bed.agent.behave = succeed
+    await bed.until(lambda: bed.lines("removed"))
+    kinds = [(kind, sorted(what)) for kind, what, _ in bed.notices.made]
+    assert kinds == [("failed", [(2, "bounced")]), ("traced", [(0, "sent"), (1, "deferred"), (2, "bounced")])]
+    assert bed.agent.recipients.count("a@good.example") == 1
+
+
+async def test_a_report_that_cannot_be_stored_is_tried_until_it_is(bed: Bed) -> None:
+    await restart(bed, transport_retry_time=0.02)
+    bed.notices.failure = SpoolError("disk full")
+    entry = await bed.send("a@good.example", trace=Trace.VERIFY)
+    await bed.until(lambda: len(bed.lines("cannot record the delivery attempt: disk full")) >= 2)
+    assert await bed.spool.load(entry.queue_id) is not None
+    bed.notices.failure = None
+    await bed.quiet()
+    assert [notice[:2] for notice in bed.notices.made] == [("traced", [(0, "sent")])]
+
+
+async def test_a_report_that_fails_otherwise_is_not_worth_another_delivery(bed: Bed) -> None:
+    bed.notices.failure = RuntimeError("boom")
+    entry = await bed.send("a@good.example", trace=Trace.REPORT)
+    await bed.quiet()
+    assert len(bed.agent.requests) == 1
+    assert await bed.spool.load(entry.queue_id) is None
+    assert bed.lines("cannot send a delivery report: RuntimeError")
