@@ -7,9 +7,12 @@ import json
 import statistics
 from pathlib import Path
 
-from bench.cases import CASES, Case, Figure
+from bench import cases, cases_queue
+from bench.cases import Case, Figure
+from bench.chart import ratio_chart
 from bench.systems import Postfix, Pymta
 
+CASES = [*cases.CASES, *cases_queue.CASES]
 RESULTS = Path(__file__).parent / "results"
 
 
@@ -63,6 +66,20 @@ def main() -> None:
         print("\n".join(_report(case, figures)), flush=True)
         kept[case.name] = {name: [run.__dict__ for run in runs] for name, runs in figures.items()}
     (RESULTS / "latest.json").write_text(json.dumps(kept, indent=1) + "\n")
+    (RESULTS / "ratios.svg").write_text(ratio_chart(_median_ratios(kept)))
+
+
+def _median_ratios(kept: dict[str, dict[str, list[dict[str, float]]]]) -> dict[str, float]:
+    """pymta's median over Postfix's for each case that ran on both; above 1 is faster."""
+    ratios = {}
+    for case in CASES:
+        figures = kept.get(case.name, {})
+        if len(figures) == 2:
+            ours, theirs = (
+                statistics.median(run["value"] for run in figures[name]) for name in (Pymta.name, Postfix.name)
+            )
+            ratios[case.name] = ours / theirs if case.better == "large" else theirs / ours
+    return ratios
 
 
 if __name__ == "__main__":

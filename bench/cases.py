@@ -35,7 +35,8 @@ class Case:
     systems: tuple[System, ...] = (Pymta, Postfix)
 
 
-def _folder() -> Path:
+def folder() -> Path:
+    """A new folder that both systems can reach."""
     folder = Path(tempfile.mkdtemp(prefix="bench-"))
     folder.chmod(0o755)  # both systems give up root and must still reach it
     return folder
@@ -44,7 +45,7 @@ def _folder() -> Path:
 def _relay(system: System, messages: int, *, size: int, options: tuple[str, ...] = ()) -> Figure:
     with smtp_sink(messages) as (sink, process):
         parameters = {"relayhost": f"[127.0.0.1]:{sink}"}
-        with system(_folder(), parameters).running() as running:
+        with system(folder(), parameters).running() as running:
             before = cpu_seconds(running.pid)
             start = time.monotonic()
             smtp_source(running.port, messages, size=size, options=options)
@@ -73,7 +74,7 @@ def big_message_memory(system: System, scale: float) -> Figure:
     """How much resident memory one 50 MB message in and out adds, in MiB."""
     with smtp_sink(2) as (sink, process):
         parameters = {"relayhost": f"[127.0.0.1]:{sink}", "message_size_limit": "100000000"}
-        with system(_folder(), parameters).running() as running:
+        with system(folder(), parameters).running() as running:
             smtp_source(running.port, 1, size=1000, sessions=1)
             time.sleep(1)
             before = memory_kib(running.pid)
@@ -86,7 +87,7 @@ def idle_connections(system: System, scale: float) -> Figure:
     """Resident KiB per idle SMTP connection, 1,000 of them."""
     count = int(1000 * scale)
     parameters = {"smtpd_client_connection_count_limit": "0", "default_process_limit": str(count + 100)}
-    with system(_folder(), parameters).running() as running:
+    with system(folder(), parameters).running() as running:
         time.sleep(1)
         before = memory_kib(running.pid)
         connections = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(count)]

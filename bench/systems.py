@@ -117,10 +117,38 @@ def smtp_source(
 
 
 @contextlib.contextmanager
-def smtp_sink(messages: int) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+def smtp_sink(messages: int, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
     """A sink that ends by itself after so many messages."""
-    port = free_port()
-    # The connection that looks whether it listens counts as a message.
+    port = port or free_port()
+    # It ends with the last message on its way in: the system may see that one fail, which changes no figure.
     user = ("-u", "nobody") if os.geteuid() == 0 else ()
-    with started(program("smtp-sink"), *user, "-M", str(messages + 1), f"127.0.0.1:{port}", "1000", port=port) as process:
+    with started(program("smtp-sink"), *user, "-M", str(messages), f"127.0.0.1:{port}", "1000", port=port) as process:
         yield port, process
+
+
+def command(running: Running, name: str, *arguments: str, input: bytes = b"") -> None:
+    """One of the system's own commands (`postqueue`, `sendmail`) against its configuration."""
+    config = running.folder / "etc"
+    if running.name == "pymta":
+        path = _installed(config) / name
+        call = [str(path), *arguments]
+    else:
+        call = [program(name), "-C" if name == "sendmail" else "-c", str(config), *arguments]
+    done = subprocess.run(
+        call,
+        env={**environment(), "MAIL_CONFIG": str(config)},
+        input=input,
+        capture_output=True,
+        timeout=120,
+        check=False,
+    )
+    if done.returncode:
+        raise RuntimeError(f"{name}: {done.stderr.decode(errors='replace')}")
+
+
+def _installed(config: Path) -> Path:
+    place = config.parent / "bin"
+    if not place.exists():
+        install = [sys.executable, "-m", "pymta.cli", "-c", str(config), "install-commands", str(place)]
+        subprocess.run(install, check=True, capture_output=True)
+    return place
