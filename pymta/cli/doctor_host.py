@@ -113,15 +113,15 @@ async def _places(subject: Subject, target: str) -> list[tuple[str, int]]:
 
 async def check_relaying(subject: Subject, config: Config, log: Log) -> list[Finding]:
     """A stranger's mail for a stranger has to be refused."""
+    why = "spammers find it within hours, and then every list names this host"
+    fix = (
+        "pymta-conf -e 'smtpd_relay_restrictions=permit_mynetworks,permit_sasl_authenticated,defer_unauth_destination'\n"
+        "and see that mynetworks has only networks of your own"
+    )
     try:
         found = await open_relays(config, subject.resolver, log)
     except ConfigError as error:
-        return [unknown("open relay", f"the restrictions cannot be read: {error}")]
-    why = "spammers find it within hours, and then every list names this host"
-    fix = (
-        "pymta-conf -e 'smtpd_relay_restrictions=permit_mynetworks, permit_sasl_authenticated, defer_unauth_destination'\n"
-        "and see that mynetworks has only networks of your own"
-    )
+        return [problem("open relay", str(error), why, fix)]
     if found:
         return [
             problem("open relay", f"{key} would take mail for {recipient} from {STRANGER.address}", why, fix)
