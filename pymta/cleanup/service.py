@@ -127,6 +127,9 @@ class Cleanup:
         """Open a draft; never fails. A client of which a table cannot tell whether it is local counts as remote."""
         if origin is Origin.SMTP:
             handling = self._local if await self._is_local(client) else self._remote
+            if client.sasl_username and not handling.adds_missing:
+                # RFC 6409 8.1 to 8.3: submission completes a message; rewriting stays a matter of the setting.
+                handling = replace(handling, adds_missing=True)
         else:
             handling = self._remote if origin is Origin.FORWARD else self._local
             if origin in _INTERNAL:

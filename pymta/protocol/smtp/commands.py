@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pymta.model.access import Stage
@@ -124,6 +124,8 @@ def _check_mail(session: ServerSession, argument: str) -> Reply | Given:
 
 def _mail(session: ServerSession, given: Given) -> None:
     session.transaction.begin(given.address, given.parameters)
+    if session.client.sasl_sender != given.parameters.auth:
+        session.client = replace(session.client, sasl_sender=given.parameters.auth)
     session.succeed(_MAIL_OK)
 
 

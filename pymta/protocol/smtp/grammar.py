@@ -176,13 +176,14 @@ def _valid_literal(text: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class MailParameters:
-    """What follows the path of MAIL. `envid` is byte for byte as it came."""
+    """What follows the path of MAIL. `envid` and `auth` are byte for byte as they came, `AUTH=<>` is empty."""
 
     size: int | None = None
     body: Body | None = None
     smtputf8: bool = False
     ret: Ret | None = None
     envid: str = ""
+    auth: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -255,8 +256,11 @@ def _read_smtputf8(value: str, found: dict[str, object]) -> Reply | None:
 
 
 def _read_auth(value: str, found: dict[str, object]) -> Reply | None:
-    """RFC 4954 5: without authentication only `<>` would be believed, so nothing is kept."""
-    return None if _is_xtext(value) and value else Reply.of(501, "Bad AUTH parameter syntax", "5.5.4")
+    """RFC 4954 5: who the client says submitted the message. Kept for the log and for delivered commands only."""
+    if not value or not _is_xtext(value):
+        return Reply.of(501, "Bad AUTH parameter syntax", "5.5.4")
+    found["auth"] = "" if value == "<>" else value
+    return None
 
 
 def _read_ret(value: str, found: dict[str, object]) -> Reply | None:
