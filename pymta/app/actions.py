@@ -46,6 +46,24 @@ def open_actions(config: Config) -> UserActions:
     return HelperActions(PrivilegedHelper.start(JobServer(rules), chroots=tuple(chroots - {""})))
 
 
+def close_actions(actions: UserActions) -> None:
+    """In the process that opened them, at the very end."""
+    if isinstance(actions, HelperActions):
+        actions.close()
+
+
+def leave_actions(actions: UserActions) -> None:
+    """In a process that shall not act for users: what it inherited of the root helper is closed."""
+    if isinstance(actions, HelperActions):
+        actions.helper.leave()
+
+
+def take_over_actions(actions: UserActions) -> None:
+    """In the successor of a process that acted for users: what was under way with the root helper is not ours."""
+    if isinstance(actions, HelperActions):
+        actions.helper.take_over()
+
+
 class NoActions:
     """For a look at a configuration: nothing is delivered."""
 

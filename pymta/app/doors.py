@@ -16,6 +16,11 @@ from pymta.smtpd import SmtpServer
 Sockets = Mapping[str, Sequence[socket.socket]]
 
 
+def close_sockets(sockets: Sockets) -> None:
+    for one in (one for group in sockets.values() for one in group):
+        one.close()
+
+
 def open_sockets(config: Config) -> dict[str, list[socket.socket]]:
     """A listening socket for each place of each smtpd service, by the service's key; raises ConfigError."""
     return {key: [listen(place, {}) for place in places] for key, places in listen_plan(config).items()}
@@ -64,9 +69,5 @@ class Doors:
     async def close(self, drain_seconds: float) -> None:
         """Let sessions end within `drain_seconds`. Twice is harmless."""
         await asyncio.gather(*(server.close(drain_seconds) for server in self._servers))
-        self.give_up_sockets()
-
-    def give_up_sockets(self) -> None:
-        for one in (one for group in self.listening.values() for one in group):
-            one.close()
+        close_sockets(self.listening)
         self.listening = {}

@@ -147,6 +147,14 @@ class MTA:
         return self._switch.wiring
 
     @property
+    def manager(self) -> QueueManager:
+        return self._qmgr
+
+    @property
+    def spool(self) -> SqliteSpool:
+        return self._spool
+
+    @property
     def config(self) -> Config:
         """The configuration in force."""
         return self._wiring.config
@@ -190,7 +198,8 @@ class MTA:
         given = self._sockets
         self._doors.listening = open_sockets(config) if given is None else {key: [*given[key]] for key in given}
         await self._doors.serve(self._wiring)
-        self._wiring.log("master").info(f"daemon started -- configuration {self.config.text('config_directory')}")
+        if self._place is ALONE:
+            self._wiring.log("master").info(f"daemon started -- configuration {self.config.text('config_directory')}")
 
     async def stop(self, drain_seconds: float = _DRAIN_SECONDS) -> None:
         """Close the doors, let what is under way end within `drain_seconds`, close the queue. Twice is harmless."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from pymta.access import AccessSettings
+from pymta.app.process_plan import ProcessSettings
 from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.auth.inbound_settings import InboundSettings
 from pymta.bounce import BounceSettings
@@ -33,6 +34,7 @@ SETTINGS: tuple[type[Any], ...] = (
     LocalSettings,
     MappingSettings,
     PickupSettings,
+    ProcessSettings,
     QueueManagerSettings,
     QueueSpaceSettings,
     RecipientSettings,

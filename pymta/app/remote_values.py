@@ -116,8 +116,7 @@ def unpack_entry(values: Sequence[Any]) -> QueueEntry:
         utf8,
         envid,
         _RETS[ret],
-        *values[14:-1],
-        trace=_TRACES[values[-1]],
+        *[*values[14:-1], _TRACES[values[-1]]],
     )
 
 
@@ -159,8 +158,7 @@ def unpack_request(values: Sequence[Any]) -> DeliveryRequest:
         utf8,
         envid,
         _RETS[ret],
-        *values[13:-1],
-        trace=_TRACES[values[-1]],
+        *[*values[13:-1], _TRACES[values[-1]]],
     )
 
 

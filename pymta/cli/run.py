@@ -13,13 +13,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
+from pymta.app.actions import close_actions
+from pymta.app.process_plan import is_shared
+from pymta.app.system import System
 from pymta.app.tls import read_keys
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.errors import ConfigError, PymtaError
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.runtime.descriptors import raise_limit
-from pymta.runtime.logging import MailLog, open_sink
+from pymta.runtime.logging import MailLog, Sink, open_sink
 from pymta.runtime.loop import run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
@@ -60,7 +63,38 @@ def _warn_of_services(config: Config) -> None:
 def run_foreground(directory: Path, ready: Ready = lambda: None) -> int:
     """Run until SIGTERM, SIGINT or `pymta stop`; SIGHUP reloads. Raises ConfigError before anything was opened."""
     prepared = _prepare(directory)
+    if is_shared(prepared.config):
+        return _run_processes(prepared, ready)
     return run(_serve(prepared, ready))
+
+
+def _run_processes(prepared: Prepared, ready: Ready) -> int:
+    """The same by several processes: this one starts them, and starts them again."""
+    system = System(
+        prepared.config,
+        log=prepared.log,
+        open_log=lambda: _log_in_child(prepared),
+        sockets=prepared.sockets,
+        actions=prepared.actions,
+        keys=prepared.keys,
+    )
+
+    def is_up() -> None:
+        ready()
+        notify_systemd("READY=1")
+
+    try:
+        return system.run(is_up, lambda: notify_systemd("STOPPING=1"))
+    finally:
+        close_actions(prepared.actions)
+        prepared.log.close()
+
+
+def _log_in_child(prepared: Prepared) -> MailLog:
+    """A file is written through the descriptor that we opened, with what rights it took; a pipe by a thread of ours."""
+    if prepared.config.text("maillog_file") != "/dev/stdout":
+        return prepared.log
+    return MailLog(_open_sink(prepared.config))
 
 
 def _prepare(directory: Path) -> Prepared:
@@ -114,12 +148,17 @@ def _open_log(config: Config, account: pwd.struct_passwd | None) -> MailLog:
     if path and not any(path.startswith(prefix) for prefix in prefixes):
         raise ConfigError(f"{path} does not begin with one of maillog_file_prefixes", name="maillog_file")
     try:
-        sink = open_sink(path, config.text("myhostname").partition(".")[0])
+        # Where processes are forked there must be no threads: the supervisor has little to say and needs none.
+        sink = _open_sink(config, threads=not is_shared(config))
         if account is not None and path and not path.startswith("/dev/"):
             os.chown(path, account.pw_uid, account.pw_gid)
     except OSError as error:
         raise ConfigError(f"cannot open {path}: {error.strerror}", name="maillog_file") from error
     return MailLog(sink)
+
+
+def _open_sink(config: Config, *, threads: bool = True) -> Sink:
+    return open_sink(config.text("maillog_file"), config.text("myhostname").partition(".")[0], threads=threads)
 
 
 def _bind(plan: ListenPlan) -> dict[str, list[socket.socket]]:

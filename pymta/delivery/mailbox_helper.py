@@ -77,7 +77,7 @@ class HelperActions:
     def __init__(
         self, helper: PrivilegedHelper, *, limit: int = 100, per_user: int = 10, idle_time: float = 30.0
     ) -> None:
-        self._helper = helper
+        self.helper = helper
         self._limit = limit
         self._per_user = per_user
         self._idle_time = idle_time
@@ -111,7 +111,7 @@ class HelperActions:
         for worker in [worker for workers in self._idle.values() for worker in workers]:
             self._end(worker)
         self._idle.clear()
-        self._helper.close()
+        self.helper.close()
 
     async def _do(self, identity: Identity, job: Job, content: Content | None) -> Answer:
         worker = await self._borrow(identity)
@@ -160,7 +160,7 @@ class HelperActions:
         async with self._helper_lock:
             opening = loop.run_in_executor(
                 None,
-                lambda: self._helper.open_worker(
+                lambda: self.helper.open_worker(
                     identity.uid, identity.gid, identity.chroot, is_keeper=identity.is_keeper
                 ),
             )

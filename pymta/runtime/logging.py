@@ -12,6 +12,7 @@ import logging
 import os
 import queue
 import re
+import select
 import socket
 import stat
 import threading
@@ -126,14 +127,17 @@ class FileSink:
 
 
 class StreamSink:
-    """Standard output. A pipe or socket is fed by a thread, since its reader may stall."""
+    """Standard output. A pipe or socket is fed by a thread, since its reader may stall; without `threads` lines are
+    dropped where it does.
+    """
 
-    def __init__(self, descriptor: int, hostname: str) -> None:
+    def __init__(self, descriptor: int, hostname: str, *, threads: bool = True) -> None:
         self._descriptor = descriptor
         self._stamp = _Stamp(hostname)
         self._thread: threading.Thread | None = None
         mode = os.fstat(descriptor).st_mode
-        if stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode):
+        self._may_stall = stat.S_ISFIFO(mode) or stat.S_ISSOCK(mode)
+        if self._may_stall and threads:
             self._backlog: queue.Queue[tuple[bytes, int] | None] = queue.Queue(_PIPE_BACKLOG)
             self._thread = threading.Thread(target=self._feed, name="log", daemon=True)
             self._thread.start()
@@ -141,7 +145,8 @@ class StreamSink:
     def write(self, lines: list[LogLine]) -> int:
         data = self._stamp.format(lines)
         if self._thread is None:
-            return 0 if _write_all(self._descriptor, data) else len(lines)
+            stalls = self._may_stall and not select.select((), (self._descriptor,), (), 0)[1]
+            return len(lines) if stalls or not _write_lines(self._descriptor, data) else 0
         try:
             self._backlog.put_nowait((data, len(lines)))
         except queue.Full:
@@ -150,7 +155,7 @@ class StreamSink:
 
     def _feed(self) -> None:
         while (item := self._backlog.get()) is not None:
-            _write_all(self._descriptor, item[0])
+            _write_lines(self._descriptor, item[0])
 
     def reopen(self) -> None:
         return
@@ -162,10 +167,16 @@ class StreamSink:
             self._thread.join(timeout=1.0)
 
 
-def _write_all(descriptor: int, data: bytes) -> bool:
+def _write_lines(descriptor: int, data: bytes) -> bool:
+    """Write in pieces that a pipe takes whole, each of whole lines: other processes write to it as well (pipe(7))."""
+    start = 0
     try:
-        while data:
-            data = data[os.write(descriptor, data) :]
+        while start < len(data):
+            end = len(data)
+            if end - start > select.PIPE_BUF:
+                end = data.rfind(b"\n", start, start + select.PIPE_BUF) + 1 or data.find(b"\n", start) + 1
+            while start < end:
+                start += os.write(descriptor, data[start:end])
     except OSError:
         return False
     return True
@@ -308,10 +319,10 @@ class ServiceLog:
         self._add(Severity.ERROR, line)
 
 
-def open_sink(maillog_file: str, hostname: str) -> Sink:
+def open_sink(maillog_file: str, hostname: str, *, threads: bool = True) -> Sink:
     """The sink that `maillog_file` names: empty is syslog, `/dev/stdout` standard output, else a file."""
     if not maillog_file:
         return SyslogSink()
     if maillog_file == "/dev/stdout":
-        return StreamSink(1, hostname)
+        return StreamSink(1, hostname, threads=threads)
     return FileSink(Path(maillog_file), hostname)

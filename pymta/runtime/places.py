@@ -36,3 +36,8 @@ class SpoolPlaces:
     @property
     def pid_file(self) -> Path:
         return self.public / "master.pid"
+
+    @property
+    def roles_socket(self) -> Path:
+        """Where our own processes meet (docs/processes.md); only the owner gets there."""
+        return self.queue / "roles"

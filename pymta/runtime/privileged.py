@@ -21,6 +21,8 @@ from pymta.errors import PymtaError
 
 _REQUEST = struct.Struct("!IIB")
 _MAX_FRAME = 4096
+# Shorter than any request: it comes back as it is.
+_MARK = b"?"
 _MAX_ID = 0xFFFFFFFE
 
 # Serves one worker's socket until its end; runs in the worker, with the rights that were asked for.
@@ -59,6 +61,28 @@ class PrivilegedHelper:
             reason = answer.decode("utf-8", "replace") or "the privileged helper has ended"
             raise PymtaError(reason)
         return socket.socket(fileno=descriptors[0])
+
+    def take_over(self) -> None:
+        """In another process, after the end of the one that asked before: skip the answer that it did not live to see.
+
+        Raises PymtaError.
+        """
+        mark = _MARK + os.urandom(_REQUEST.size - 2)
+        try:
+            self._socket.send(mark)
+            answer = b""
+            while answer != mark:
+                answer, descriptors, _, _ = socket.recv_fds(self._socket, _MAX_FRAME, 1)
+                for descriptor in descriptors:
+                    os.close(descriptor)
+                if not answer:
+                    raise PymtaError("the privileged helper has ended")
+        except OSError as error:
+            raise PymtaError(f"the privileged helper does not answer: {error}") from error
+
+    def leave(self) -> None:
+        """In a process that inherited the helper and has no business with it."""
+        self._socket.close()
 
     def close(self) -> None:
         """End the helper, and wait for it; its workers end with their own sockets. Twice is harmless."""
@@ -100,6 +124,9 @@ def _close_all_but(descriptor: int) -> None:
 
 
 def _answer(requests: socket.socket, frame: bytes, serve: Serve, chroots: frozenset[str]) -> None:
+    if frame.startswith(_MARK) and len(frame) < _REQUEST.size:
+        requests.send(frame)
+        return
     try:
         uid, gid, is_keeper, chroot = _parse_request(frame, chroots)
     except ValueError as error:

@@ -141,6 +141,12 @@ class Supervisor:
     def pids(self) -> dict[str, int]:
         return {place.role.name: place.child.pid for place in self._places if place.child is not None}
 
+    def kill_unready(self) -> None:
+        """End what is only starting: it is started anew, with what is known now."""
+        for place in self._places:
+            if place.child is not None and not place.is_ready:
+                place.child.kill()
+
     def tell(self, name: str, message: Message) -> None:
         for place in self._places:
             if place.role.name == name and place.child is not None:

@@ -96,6 +96,7 @@ class PymtaSystem:
             "disable_dns_lookups": "yes",
             "smtp_host_lookup": "native",
             "queue_run_delay": "1s",
+            "process_model": os.environ.get("PYMTA_PROCESS_MODEL", "single"),
             **self.parameters,
             **more,
         }

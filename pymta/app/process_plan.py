@@ -1,0 +1,56 @@
+"""How many processes of which kind a configuration asks for (docs/processes.md)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pymta.app.plan import SMTP_COMMANDS, make_plan
+from pymta.app.remote_kinds import MOST_SMTPD
+from pymta.config import Config, build
+from pymta.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProcessSettings:
+    """docs/processes.md: `process_model` is `single` or `roles`; a count of 0 is one that fits the machine."""
+
+    process_model: str
+    smtpd_processes: int
+    delivery_processes: int
+    default_process_limit: int
+
+
+def is_shared(config: Config) -> bool:
+    """Whether the configuration asks for several processes; raises ConfigError for a word that says nothing."""
+    model = build(ProcessSettings, config).process_model
+    if model not in ("single", "roles"):
+        raise ConfigError(f"{model!r} is neither single nor roles", name="process_model")
+    return model == "roles"
+
+
+def role_counts(config: Config, cores: int) -> tuple[int, int]:
+    """How many smtpd and delivery processes: what is set, else by cores; never more than master.cf's limits.
+
+    The queue manager keeps one core busy when three smtpd and two delivery processes do theirs: more are of no use
+    where every message passes all three.
+    """
+    settings = build(ProcessSettings, config)
+    plan = make_plan(config)
+    limit = settings.default_process_limit
+    smtpd = [limit if one.maxproc is None else one.maxproc for one in plan.smtpd]
+    smtp = [
+        limit if one.maxproc is None else one.maxproc
+        for one in plan.transports.values()
+        if one.command in SMTP_COMMANDS
+    ]
+    return (
+        _count(settings.smtpd_processes or min(max(1, cores // 2), 3), smtpd, MOST_SMTPD),
+        _count(settings.delivery_processes or min(max(1, cores // 3), 2), smtp, MOST_SMTPD),
+    )
+
+
+def _count(wanted: int, limits: Sequence[int], most: int) -> int:
+    """At most what the most generous of the services allows; 0 is no limit."""
+    allowed = most if 0 in limits else max(limits, default=1)
+    return max(1, min(wanted, allowed, most))
