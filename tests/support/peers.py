@@ -121,7 +121,7 @@ class RealPostfix:
             "compatibility_level": "3.6",
             "queue_directory": str(self.queue),
             "data_directory": str(self.folder / "data"),
-            "command_directory": str(ROOT / "usr/sbin"),
+            "command_directory": str(self._commands()),
             "daemon_directory": str(ROOT / "usr/lib/postfix/sbin"),
             "shlib_directory": str(ROOT / "usr/lib/postfix"),
             "meta_directory": str(ROOT / "etc/postfix"),
@@ -154,6 +154,23 @@ class RealPostfix:
             lines.append(line)
         (self.config / "master.cf").write_text("\n".join(lines) + "\n")
         (self.config / "dynamicmaps.cf").write_text("")
+
+    def _commands(self) -> Path:
+        """Its command directory: sendmail runs postdrop with an environment that has lost LD_LIBRARY_PATH."""
+        place = self.folder / "commands"
+        place.mkdir(exist_ok=True)
+        for program_file in (ROOT / "usr/sbin").iterdir():
+            with contextlib.suppress(FileExistsError):
+                (place / program_file.name).symlink_to(program_file)
+        wrapper = place / "postdrop"
+        wrapper.unlink()
+        libraries = environment()["LD_LIBRARY_PATH"]
+        wrapper.write_text(
+            f"#!/bin/sh\nLD_LIBRARY_PATH={libraries}\nexport LD_LIBRARY_PATH\n"
+            f'exec {ROOT}/usr/sbin/postdrop -c {self.config} "$@"\n'
+        )
+        wrapper.chmod(0o755)
+        return place
 
     @contextlib.contextmanager
     def running(self) -> Iterator[RealPostfix]:
