@@ -332,3 +332,33 @@ def test_no_input_breaks_a_session(pieces: list[bytes], by: int) -> None:
     drive.eof()
     assert drive.closed
     assert drive.log[-1].startswith("disconnect from")
+
+
+@pytest.mark.parametrize("stage", [Stage.CONNECT, Stage.HELO, Stage.MAIL])
+def test_the_deferral_of_an_early_decision_goes_with_every_recipient(stage: Stage) -> None:
+    later = Reply.of(450, "come later", "4.7.1")
+
+    def policy(context: AccessContext) -> Verdict:
+        return Verdict(deferral=later) if context.stage is stage else PERMIT
+
+    drive = Drive(QUIET, policy)
+    drive.send(b"EHLO x\r\n")
+    drive.send(BEGIN + b"RCPT TO:<v@example.com>\r\n")
+    recipients = [context for context in drive.contexts if context.stage is Stage.RCPT]
+    assert [context.deferrals for context in recipients] == [(later,), (later,)]
+
+
+def test_a_deferral_is_that_of_the_last_decision_of_its_stage() -> None:
+    senders = iter([Reply.of(450, "first", "4.7.1"), None])
+    at_connect = Reply.of(450, "connect", "4.7.1")
+
+    def policy(context: AccessContext) -> Verdict:
+        if context.stage is Stage.CONNECT:
+            return Verdict(deferral=at_connect)
+        return Verdict(deferral=next(senders)) if context.stage is Stage.MAIL else PERMIT
+
+    drive = Drive(QUIET, policy)
+    drive.send(b"EHLO x\r\n")
+    drive.send(BEGIN + b"RSET\r\n" + BEGIN)
+    deferrals = [[reply.text for reply in one.deferrals] for one in drive.contexts if one.stage is Stage.RCPT]
+    assert deferrals == [["connect", "first"], ["connect"]]

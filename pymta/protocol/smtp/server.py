@@ -23,7 +23,7 @@ from pymta.protocol.smtp.commands import COMMANDS, Command, Given, command_table
 from pymta.protocol.smtp.framing import CommandLines
 from pymta.protocol.smtp.server_auth import AuthRules, auth_keywords
 from pymta.protocol.smtp.server_content import Transaction
-from pymta.protocol.smtp.server_context import access_context
+from pymta.protocol.smtp.server_context import access_context, note_deferral
 from pymta.protocol.smtp.server_events import (
     NEED_DATA,
     PAUSED,
@@ -82,6 +82,7 @@ class ServerSession:
         self.label = label or str(client)
         self.helo_name: str | None = None
         self.verb = "CONNECT"
+        self.deferrals: dict[Stage, Reply] = {}
         self.transaction = Transaction()
         self.tls: TlsSession | None = None
         self.auth: AuthRules | None = None
@@ -291,7 +292,8 @@ class ServerSession:
     def context(self, stage: Stage, address: Address | None) -> AccessContext:
         return access_context(self, stage, address)
 
-    def take_effects(self, verdict: Verdict) -> None:
+    def take_effects(self, verdict: Verdict, stage: Stage | None = None) -> None:
+        note_deferral(self, stage, verdict)
         self.transaction.effects.extend(verdict.effects)
         for line in verdict.log:
             self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
@@ -299,7 +301,7 @@ class ServerSession:
     # Commands.
 
     def _admit(self, verdict: Verdict) -> None:
-        self.take_effects(verdict)
+        self.take_effects(verdict, Stage.CONNECT)
         if verdict.reply is None:
             self.reply(Reply.of(220, self.options.banner))
         elif verdict.disconnect:
@@ -437,9 +439,9 @@ class ServerSession:
     def _decided(self, command: Command, value: object, verdict: Verdict) -> None:
         if command.stage is Stage.HELO and verdict.reply is None:
             command.proceed(self, value)
-            self.take_effects(verdict)
+            self.take_effects(verdict, command.stage)
             return
-        self.take_effects(verdict)
+        self.take_effects(verdict, command.stage)
         if verdict.reply is None:
             command.proceed(self, value)
         elif verdict.disconnect:

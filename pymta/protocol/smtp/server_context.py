@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from pymta.model.access import AccessContext, Stage
+from pymta.model.access import AccessContext, Stage, Verdict
 from pymta.model.address import Address
 
 if TYPE_CHECKING:
     from pymta.protocol.smtp.server import ServerSession
+
+_EARLY = (Stage.CONNECT, Stage.HELO, Stage.MAIL)
 
 
 def access_context(session: ServerSession, stage: Stage, address: Address | None) -> AccessContext:
@@ -27,4 +29,13 @@ def access_context(session: ServerSession, stage: Stage, address: Address | None
         transaction.parameters.smtputf8,
         session.unauthorized_pipelining,
         tls=session.tls,
+        deferrals=tuple(session.deferrals[early] for early in _EARLY if early in session.deferrals),
     )
+
+
+def note_deferral(session: ServerSession, stage: Stage | None, verdict: Verdict) -> None:
+    """Keep what an early decision would have RCPT answer, for as long as it is the last of its stage."""
+    if stage in _EARLY:
+        session.deferrals.pop(stage, None)
+        if verdict.deferral:
+            session.deferrals[stage] = verdict.deferral
