@@ -30,16 +30,19 @@ _RECIPIENTS = (Address("relay-probe", "example.net"), Address("relay-probe%examp
 
 
 async def open_relays(config: Config, resolver: Resolver, log: Log) -> list[tuple[str, str]]:
-    """Services of master.cf, each with a recipient that it would take from a stranger. Raises ConfigError."""
+    """Services, each with a recipient that it would take from a stranger; main.cf alone where master.cf has none.
+
+    Raises ConfigError.
+    """
     aliases = frozenset([*config.items("alias_maps"), *config.items("alias_database")])
     tables = TableFactory(config.directory or Path("/"), alias_tables=aliases, log=log)
     found = []
-    for service in make_plan(config).smtpd:
-        own = config.for_service(service)
+    views = [(service.key, config.for_service(service)) for service in make_plan(config).smtpd] or [("smtpd", config)]
+    for key, own in views:
         engine = _engine(own, tables, resolver, log)
         for recipient in (*_RECIPIENTS, Address("relay-probe%example.net", own.text("mydomain"))):
             if await _accepts(engine, recipient):
-                found.append((service.key, str(recipient)))
+                found.append((key, str(recipient)))
                 break
     return found
 

@@ -115,7 +115,7 @@ async def check_relaying(subject: Subject, config: Config, log: Log) -> list[Fin
     """A stranger's mail for a stranger has to be refused."""
     why = "spammers find it within hours, and then every list names this host"
     fix = (
-        "pymta-conf -e 'smtpd_relay_restrictions=permit_mynetworks,permit_sasl_authenticated,defer_unauth_destination'\n"
+        "pymta-conf -e smtpd_relay_restrictions=permit_mynetworks,permit_sasl_authenticated,defer_unauth_destination\n"
         "and see that mynetworks has only networks of your own"
     )
     try:
