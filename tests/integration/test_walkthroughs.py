@@ -98,6 +98,37 @@ class TestB:
         assert re.fullmatch(r"250 2\.0\.0 Ok: queued as [0-9A-Za-z]+", replies[-2])
         assert replies[-1] == "221 2.0.0 Bye"
 
+    def test_the_real_telnet(self, pymta_system: Start) -> None:
+        system = pymta_system()
+        with subprocess.Popen(
+            [program("inetutils-telnet"), "127.0.0.1", str(system.port)],
+            env=environment(),
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        ) as telnet:
+            assert telnet.stdin and telnet.stdout
+
+            def expect(start: bytes) -> None:
+                assert telnet.stdout
+                while not (line := telnet.stdout.readline()).startswith(start):
+                    assert line, f"telnet ended before {start!r}"
+
+            expect(b"220 ")
+            for typed, answer in (
+                (b"ehlo localhost", b"250 "),
+                (b"mail from:root", b"250 2.1.0 Ok"),
+                (b"RCPT TO: root", b"250 2.1.5 Ok"),
+                (b"DATA", b"354 End data with <CR><LF>.<CR><LF>"),
+                (b"Subject: typed\n\nhello\n.", b"250 2.0.0 Ok: queued as "),
+                (b"quit", b"221 2.0.0 Bye"),
+            ):
+                telnet.stdin.write(typed + b"\n")
+                telnet.stdin.flush()
+                expect(answer)
+            telnet.stdin.close()
+        eventually(lambda: _mbox(system, "root"))
+        assert _mbox(system, "root")[0]["Subject"] == "typed"
+
 
 class TestC:
     """Reading what arrived."""
