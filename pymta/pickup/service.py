@@ -19,7 +19,7 @@ from pymta.pickup.drop import REJECTED_SUFFIX, Dropped, DropRejected, read_drop,
 from pymta.pickup.settings import PickupSettings
 from pymta.pickup.submission import RECIPIENTS_LIMIT, Submission
 from pymta.ports import AddressResolver, Clock, Draft, Intake, Log
-from pymta.protocol.content import split_header, to_crlf
+from pymta.protocol.content import split_header, to_crlf, without_from_lines
 from pymta.rewrite import parse_addresses
 from pymta.runtime.dates import mail_date
 from pymta.tables import TableFactory
@@ -67,7 +67,7 @@ class Pickup:
         login = login_name(uid)
         if uid != 0 and not await self._submit_users.matches(login):
             return Reply.of(550, f"User {login}({uid}) is not allowed to submit mail", "5.7.1")
-        content = to_crlf(text)
+        content = without_from_lines(to_crlf(text))
         header = b""
         if submission.extract:
             header, content = await split_header(content)

@@ -2,10 +2,78 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterable, AsyncIterator
 
 HEADER_LIMIT = 1 << 20
 """How much of a message is searched for the end of its header when recipients come from it."""
+
+
+_FROM_LINE = re.compile(rb">*From ")
+_PERHAPS_FROM_LINE = re.compile(rb">{0,1000}(?:F(?:r(?:om?)?)?)?")
+
+
+class Opening:
+    """The first lines of content, so that they cannot go on the header that we put before them.
+
+    Lines of mailbox files (`From `, `>From `) get `mark` in front, or go where it is None; where what follows begins
+    with a blank or a tab, an empty line comes before it. Content comes in pieces with CRLF as line end; once
+    `is_over`, `take` need not be asked.
+    """
+
+    __slots__ = ("_held", "_in_from_line", "_mark", "is_over")
+
+    def __init__(self, mark: bytes | None) -> None:
+        self._mark = mark
+        self._held = b""
+        self._in_from_line = False
+        self.is_over = False
+
+    def take(self, data: bytes) -> bytes:
+        if self.is_over:
+            return data
+        data, self._held = self._held + data, b""
+        kept: list[bytes] = []
+        position = 0
+        while position < len(data) and not self.is_over:
+            position = self._step(data, position, kept)
+        return b"".join(kept)
+
+    def _step(self, data: bytes, position: int, kept: list[bytes]) -> int:
+        """Handle what begins at `position`; where the next begins."""
+        if not self._in_from_line and _FROM_LINE.match(data, position):
+            self._in_from_line = True
+            kept.append(self._mark or b"")
+        if self._in_from_line:
+            end = data.find(b"\n", position) + 1
+            self._in_from_line = end == 0
+            if self._mark is not None:
+                kept.append(data[position : end or len(data)])
+            return end or len(data)
+        if _PERHAPS_FROM_LINE.fullmatch(data, position):
+            self._held = data[position:]
+            return len(data)
+        self.is_over = True
+        if data[position] in b" \t":
+            kept.append(b"\r\n")
+        kept.append(data[position:])
+        return len(data)
+
+    def finish(self) -> bytes:
+        """What was held back."""
+        self.is_over = True
+        held, self._held = self._held, b""
+        return held
+
+
+async def without_from_lines(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:
+    """A message that a program handed over as it stood in a mailbox file, without its `From ` line."""
+    opening = Opening(None)
+    async for chunk in chunks:
+        if text := opening.take(chunk):
+            yield text
+    if held := opening.finish():
+        yield held
 
 
 async def to_crlf(chunks: AsyncIterable[bytes]) -> AsyncIterator[bytes]:

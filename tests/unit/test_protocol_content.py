@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.protocol.content import from_crlf, split_header, to_crlf
+from pymta.protocol.content import Opening, from_crlf, split_header, to_crlf
 from pymta.runtime.loop import run
 
 
@@ -66,3 +66,30 @@ async def test_the_header_is_found_and_nothing_is_lost(text: bytes, header: byte
         found, whole = await split_header(_feed([text[i : i + size] for i in range(0, len(text), size)]))
         assert found == header
         assert b"".join([piece async for piece in whole]) == text
+
+
+OPENINGS = [
+    (b"Subject: x\r\n\r\nFrom here\r\n", b"Subject: x\r\n\r\nFrom here\r\n", b"Subject: x\r\n\r\nFrom here\r\n"),
+    (b" Subject: x\r\n", b"\r\n Subject: x\r\n", b"\r\n Subject: x\r\n"),
+    (b"\tfolded\r\n", b"\r\n\tfolded\r\n", b"\r\n\tfolded\r\n"),
+    (b"From a  Sat\r\nTo: b\r\n", b"X-Mailbox-Line: From a  Sat\r\nTo: b\r\n", b"To: b\r\n"),
+    (
+        b">From a\r\n>>From b\r\nTo: b\r\n",
+        b"X-Mailbox-Line: >From a\r\nX-Mailbox-Line: >>From b\r\nTo: b\r\n",
+        b"To: b\r\n",
+    ),
+    (b"From a\r\n folded\r\n", b"X-Mailbox-Line: From a\r\n\r\n folded\r\n", b"\r\n folded\r\n"),
+    (b"From: a\r\n", b"From: a\r\n", b"From: a\r\n"),
+    (b"From", b"From", b"From"),
+    (b"", b"", b""),
+    (b"\r\n body\r\n", b"\r\n body\r\n", b"\r\n body\r\n"),
+]
+
+
+@pytest.mark.parametrize("size", [1, 3, 100_000])
+@pytest.mark.parametrize(("text", "marked", "dropped"), OPENINGS)
+def test_first_lines_cannot_go_on_our_header(text: bytes, marked: bytes, dropped: bytes, size: int) -> None:
+    for mark, wanted in ((b"X-Mailbox-Line: ", marked), (None, dropped)):
+        opening = Opening(mark)
+        pieces = [opening.take(text[start : start + size]) for start in range(0, len(text), size)]
+        assert b"".join([*pieces, opening.finish()]) == wanted

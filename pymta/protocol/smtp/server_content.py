@@ -6,6 +6,7 @@ from pymta.model.access import Effect, EffectKind
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Envelope, Recipient
 from pymta.model.reply import Reply
+from pymta.protocol.content import Opening
 from pymta.protocol.smtp.framing import ChunkDecoder, DataDecoder
 from pymta.protocol.smtp.grammar import MailParameters
 
@@ -84,10 +85,11 @@ class IncomingContent:
     `limit` is in bytes, 0 for none. `failure` is what the client hears at the end.
     """
 
-    __slots__ = ("_data", "chunks", "failure", "limit", "size")
+    __slots__ = ("_data", "_opening", "chunks", "failure", "limit", "size")
 
     def __init__(self, limit: int, standard_end: bool = True) -> None:
         self._data = DataDecoder(standard_end)
+        self._opening = Opening(b"X-Mailbox-Line: ")
         self.chunks = ChunkDecoder()
         self.limit = limit
         self.size = 0
@@ -100,17 +102,19 @@ class IncomingContent:
     def feed_data(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Content to keep, and what follows the end of data (None while it has not come)."""
         content, rest = self._data.feed(data)
-        return self._counted(content), rest
+        return self._counted(content, rest is not None), rest
 
     def feed_chunk(self, data: bytes, ends_message: bool) -> bytes:
         content = self.chunks.feed(data)
-        return self._counted(content + self.chunks.finish() if ends_message else content)
+        return self._counted(content + self.chunks.finish() if ends_message else content, ends_message)
 
-    def _counted(self, content: bytes) -> bytes:
+    def _counted(self, content: bytes, is_last: bool) -> bytes:
         self.size += len(content)
         if self.failure:
             return b""
         if self.limit and self.size > self.limit:
             self.failure = Reply.of(552, "Error: message file too big", "5.3.4")
             return b""
-        return content
+        if self._opening.is_over:
+            return content
+        return self._opening.take(content) + (self._opening.finish() if is_last else b"")
