@@ -27,6 +27,7 @@ from pymta.delivery.smtp_auth import SmtpLogin
 from pymta.delivery.smtp_delivery import SmtpDelivery
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey
 from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
+from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.ports import Clock, Content, Log
@@ -268,7 +269,16 @@ def _client_options(settings: AgentSettings) -> ClientOptions:
         discarded_keywords=frozenset(word.lower() for word in settings.discard_ehlo_keywords),
         line_limit=settings.line_length_limit,
         send_xforward=settings.send_xforward_command,
+        probe=_probe(settings),
     )
+
+
+def _probe(settings: AgentSettings) -> Phase:
+    target = settings.address_verify_target
+    if target not in ("rcpt", "data"):
+        name = f"{'lmtp' if settings.lmtp else 'smtp'}_address_verify_target"
+        raise ConfigError(f'bad protocol stage "{target}": need "rcpt" or "data"', name=name)
+    return Phase.DATA if target == "data" else Phase.RCPT
 
 
 def _time_limits(settings: AgentSettings) -> TimeLimits:

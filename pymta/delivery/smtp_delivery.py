@@ -298,7 +298,7 @@ class SmtpDelivery:
         self._results[recipient.number] = DeliveryResult(
             number=recipient.number,
             outcome=Outcome.SENT,
-            status=reply.status,
+            status=reply.status if reply.status[0] == "2" else "2.0.0",
             reason=reply.line,
             relay=connection.host.relay,
             remote_mta=connection.host.name,

@@ -18,6 +18,7 @@ class SmtpSettings:
     ignore_mx_lookup_error: bool
     disable_dns_lookups: bool
     smtp_address_preference: str
+    smtp_address_verify_target: str
     smtp_always_send_ehlo: bool
     smtp_balance_inet_protocols: bool
     smtp_bind_address: str
@@ -69,6 +70,7 @@ class LmtpSettings:
     ignore_mx_lookup_error: bool
     disable_dns_lookups: bool
     lmtp_address_preference: str
+    lmtp_address_verify_target: str
     lmtp_balance_inet_protocols: bool
     lmtp_bind_address: str
     lmtp_bind_address6: str
@@ -121,6 +123,7 @@ class AgentSettings:
     always_send_ehlo: bool
     never_send_ehlo: bool
     address_preference: str
+    address_verify_target: str
     balance_inet_protocols: bool
     bind_address: str
     bind_address6: str

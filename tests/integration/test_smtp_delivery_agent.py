@@ -10,10 +10,12 @@ import pytest
 import uvloop
 
 from pymta.delivery.hosts import Host
+from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryResult, Outcome
+from pymta.model.envelope import Trace
 from pymta.testing import Act, FakeResolver, RecordingLog, ScriptedPeer
-from tests.support.smtp_client import MESSAGE, BytesContent, recipients, request, smtp_agent
+from tests.support.smtp_client import MESSAGE, BytesContent, lmtp_agent, recipients, request, smtp_agent
 
 SENT, DEFERRED, BOUNCED = Outcome.SENT, Outcome.DEFERRED, Outcome.BOUNCED
 NAMED = "127.0.0.1[127.0.0.1]"
@@ -479,3 +481,48 @@ async def test_without_dns_names_come_from_the_hosts_file() -> None:
 def test_hosts_are_named_as_in_postfix_logs() -> None:
     assert Host("mx.test", "2001:db8::1", 25).relay == "mx.test[2001:db8::1]:25"
     assert Host("me.test", "private/lmtp", 0).relay == "me.test[private/lmtp]"
+
+
+# --- probes ---
+
+
+@pytest.mark.parametrize("lmtp", [False, True])
+async def test_a_probe_asks_and_delivers_nothing(lmtp: bool) -> None:
+    script = {"RCPT": ["250 2.1.5 Ok", "550 5.1.1 no such user", "450 4.2.1 busy"]}
+    async with ScriptedPeer(script, lmtp=lmtp) as peer:
+        agent = lmtp_agent() if lmtp else smtp_agent()
+        probe = request(_at(peer), "a@x.org", "b@x.org", "c@x.org", trace=Trace.VERIFY)
+        results = await agent.deliver(probe, MESSAGE)
+        agent.close()
+    assert _outcomes(results) == [(SENT, "2.1.5"), (BOUNCED, "5.1.1"), (DEFERRED, "4.2.1")]
+    assert results[0].reason == "250 2.1.5 Ok"
+    assert results[0].diagnostic == "smtp; 250 2.1.5 Ok"
+    assert results[1].reason == f"host {NAMED} said: 550 5.1.1 no such user (in reply to RCPT TO command)"
+    assert peer.messages == []
+
+
+async def test_a_probe_asks_the_next_host_where_the_first_one_puts_it_off() -> None:
+    async with ScriptedPeer({"RCPT": "450 4.2.1 busy"}) as first, ScriptedPeer() as second:
+        probe = request(_at(first, second), trace=Trace.VERIFY)
+        (result,) = await smtp_agent().deliver(probe, MESSAGE)
+    assert result.outcome is SENT and result.relay.endswith(f":{second.port}")
+    assert first.messages == second.messages == []
+
+
+async def test_a_probe_goes_up_to_data_where_that_is_asked_for() -> None:
+    async with ScriptedPeer({"DATA": ["354 go ahead", "550 5.7.1 not here"]}) as peer:
+        agent = smtp_agent(smtp_address_verify_target="data")
+        probe = request(_at(peer), trace=Trace.VERIFY)
+        (taken,) = await agent.deliver(probe, MESSAGE)
+        (refused,) = await agent.deliver(probe, MESSAGE)
+    assert (taken.outcome, taken.status, taken.reason) == (SENT, "2.0.0", "354 go ahead")
+    assert (refused.outcome, refused.reason) == (
+        BOUNCED,
+        f"host {NAMED} said: 550 5.7.1 not here (in reply to DATA command)",
+    )
+    assert peer.messages == []
+
+
+async def test_an_unknown_stage_for_probes_stops_the_start() -> None:
+    with pytest.raises(ConfigError, match='smtp_address_verify_target: bad protocol stage "mail"'):
+        smtp_agent(smtp_address_verify_target="mail")

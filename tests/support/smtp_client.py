@@ -27,6 +27,7 @@ _COMMON: dict[str, Any] = {
 }
 _PREFIXED: dict[str, Any] = {
     "address_preference": "any",
+    "address_verify_target": "rcpt",
     "balance_inet_protocols": True,
     "bind_address": "",
     "bind_address6": "",

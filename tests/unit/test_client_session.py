@@ -7,6 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from pymta.errors import ProtocolUseError
+from pymta.model.envelope import Trace
 from pymta.protocol.smtp.client import ClientOptions, ClientSession
 from pymta.protocol.smtp.client_events import (
     NEED_DATA,
@@ -314,3 +315,88 @@ def test_driving_it_against_its_contract_is_an_error() -> None:
         session.begin(request("x"), recipients("a@x.org"))
     with pytest.raises(ProtocolUseError):
         session.send_content(b"x")
+
+
+# --- probes ---
+
+
+def _probe(t: Talk, *to: str) -> str:
+    t.session.begin(request("x", *to, trace=Trace.VERIFY), recipients(*to))
+    return t.session.data_to_send().decode()
+
+
+def test_a_probe_ends_with_the_recipients(talk: Callable[..., Talk]) -> None:
+    t = talk().open()
+    said = _probe(t, "a@x.org", "b@x.org", "c@x.org")
+    assert said.count("RCPT TO:") == 3 and "DATA" not in said
+    assert t.hear("250 ok\r\n250 2.1.5 a\r\n550 5.1.1 b\r\n") == ""
+    assert t.event is NEED_DATA
+    t.hear("250 2.1.5 c\r\n")
+    event = t.event
+    assert _outcome(event) == [("RCPT", 250), ("RCPT", 550), ("RCPT", 250)]
+    assert isinstance(event, Finished)
+    assert [one.is_delivered for one in event.replies] == [True, False, True]
+    # The next message begins with a clean slate.
+    assert t.session.is_reusable and t.session.can_begin
+    assert t.begin("d@x.org").startswith("RSET\r\nMAIL FROM:")
+
+
+def test_a_probe_without_pipelining(talk: Callable[..., Talk]) -> None:
+    t = talk().open(HELO_ONLY)
+    assert _probe(t, "a@x.org", "b@x.org").startswith("MAIL FROM:")
+    assert t.hear("250 ok\r\n").startswith("RCPT TO:<a@x.org>")
+    assert t.hear("250 ok\r\n").startswith("RCPT TO:<b@x.org>")
+    assert t.hear("450 later\r\n") == ""
+    assert _outcome(t.event) == [("RCPT", 250), ("RCPT", 450)]
+
+
+@pytest.mark.parametrize("capabilities", [EHLO, HELO_ONLY])
+def test_a_probe_whose_sender_is_refused(talk: Callable[..., Talk], capabilities: str) -> None:
+    t = talk().open(capabilities)
+    _probe(t, "a@x.org", "b@x.org")
+    # With pipelining the server still answers what it was sent, and may even take a recipient.
+    t.hear("550 5.7.1 no\r\n" + ("250 ok\r\n503 no\r\n" if capabilities == EHLO else ""))
+    assert _outcome(t.event) == [("MAIL", 550), ("MAIL", 550)]
+    assert t.event is PAUSED and t.session.can_begin
+
+
+def test_a_probe_that_loses_the_connection_keeps_what_it_knows(talk: Callable[..., Talk]) -> None:
+    t = talk().open()
+    _probe(t, "a@x.org", "b@x.org")
+    t.hear("250 ok\r\n250 ok\r\n")
+    t.session.receive_eof()
+    event = t.event
+    assert isinstance(event, Lost)
+    assert [one and one.is_delivered for one in event.replies] == [True, None]
+
+
+def test_a_probe_behind_a_message_whose_answer_is_still_to_come(talk: Callable[..., Talk]) -> None:
+    t = talk().open()
+    t.begin("a@x.org")
+    t.hear("250 ok\r\n250 ok\r\n354 go\r\n")
+    assert isinstance(t.event, SendContent)
+    t.content()
+    _probe(t, "b@x.org")
+    t.hear("250 2.0.0 queued\r\n250 ok\r\n250 2.1.5 ok\r\n")
+    assert _outcome(t.event) == [("END_OF_DATA", 250)]
+    assert _outcome(t.event) == [("RCPT", 250)]
+
+
+def test_a_probe_up_to_data_ends_the_session_without_a_word(talk: Callable[..., Talk]) -> None:
+    t = talk(probe=Phase.DATA).open()
+    assert _probe(t, "a@x.org", "b@x.org").endswith("DATA\r\n")
+    assert t.hear("250 ok\r\n250 ok\r\n550 5.1.1 no\r\n354 go ahead\r\n") == ""
+    event = t.event
+    assert _outcome(event) == [("DATA", 354), ("RCPT", 550)]
+    assert isinstance(event, Finished) and event.replies[0].is_delivered
+    assert not t.session.can_quit and not t.session.is_reusable
+
+
+def test_a_probe_that_data_refuses(talk: Callable[..., Talk]) -> None:
+    t = talk(probe=Phase.DATA).open()
+    _probe(t, "a@x.org")
+    t.hear("250 ok\r\n250 ok\r\n250 what?\r\n")
+    event = t.event
+    assert _outcome(event) == [("DATA", 250)]
+    assert isinstance(event, Finished) and not event.replies[0].is_delivered
+    assert t.session.can_quit

@@ -37,7 +37,8 @@ class ClientOptions:
     """How a session introduces itself and what it makes of the server's offers.
 
     `discarded_keywords` are lower case. `line_limit` is smtp_line_length_limit in bytes, 0 for none.
-    `send_xforward` is smtp_send_xforward_command.
+    `send_xforward` is smtp_send_xforward_command. `probe` is how far a probe goes, RCPT or DATA
+    (smtp_address_verify_target).
     """
 
     helo_name: str
@@ -47,15 +48,17 @@ class ClientOptions:
     discarded_keywords: Collection[str] = ()
     line_limit: int = 998
     send_xforward: bool = False
+    probe: Phase = Phase.RCPT
 
 
 @dataclass(slots=True)
 class _Transaction:
-    """One message under way: commands to send, replies so far."""
+    """One message under way: commands to send, replies so far. A `probe` ends with the replies to that phase."""
 
     commands: deque[tuple[Phase, int, bytes]]
     replies: list[RecipientReply | None]
     encoder: ContentEncoder
+    probe: Phase | None = None
     accepted: list[int] = field(default_factory=list)
     took_stray: bool = False
 
@@ -208,9 +211,11 @@ class ClientSession:
         commands.append((Phase.MAIL, 0, mail_command(request, self.capabilities, smtputf8)))
         for number, recipient in enumerate(recipients):
             commands.append((Phase.RCPT, number, rcpt_command(recipient, self.capabilities)))
-        commands.append((Phase.DATA, 0, b"DATA\r\n"))
+        probe = self.options.probe if request.is_probe else None
+        if probe is not Phase.RCPT:
+            commands.append((Phase.DATA, 0, b"DATA\r\n"))
         replies: list[RecipientReply | None] = [None] * len(recipients)
-        self._transactions.append(_Transaction(commands, replies, ContentEncoder(self.options.line_limit)))
+        self._transactions.append(_Transaction(commands, replies, ContentEncoder(self.options.line_limit), probe))
         self._send_commands(self._transactions[-1])
 
     def send_content(self, data: bytes) -> None:
@@ -344,6 +349,8 @@ class ClientSession:
             transaction.decide(number, Phase.RCPT, reply)
         elif transaction.replies[number] is None:
             transaction.accepted.append(number)
+            if transaction.probe is Phase.RCPT:
+                transaction.decide(number, Phase.RCPT, reply)
         else:
             transaction.took_stray = True
         self._go_on(transaction)
@@ -355,11 +362,19 @@ class ClientSession:
                 self._finish(transaction)
             else:
                 self._send_commands(transaction)
+        elif transaction.probe is Phase.RCPT and not self._expected:
+            self._needs_reset = True
+            self._finish(transaction)
 
     def _on_data(self, reply: ServerReply, _: int) -> None:
         transaction = self._transactions[0]
         if reply.code != 354:
             self._needs_reset = True
+            transaction.decide_open(Phase.DATA, reply)
+            self._finish(transaction)
+        elif transaction.accepted and transaction.probe:
+            # Whatever is said now would be content: the connection is cut, and the server has no message.
+            self.can_quit = self.is_reusable = False
             transaction.decide_open(Phase.DATA, reply)
             self._finish(transaction)
         elif transaction.accepted:
