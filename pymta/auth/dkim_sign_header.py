@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 _FIELD = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*+")
 _NAME = "DKIM-Signature:"
-_LINE = 76
+_LINE = 75
 _SIGNATURE_TAG = b";\r\n\tb="
 _NOT_SAFE = re.compile(r"[^!-:<>-~]+")
 

@@ -57,14 +57,14 @@ class MessageSigner:
         header += data
         # Content without a single field begins with the empty line.
         end = -2 if header.startswith(b"\r\n") else header.find(_END_OF_HEADER, start)
-        if end != -1:
+        if (end if end != -1 else len(header)) > _LARGEST_HEADER:
+            self._problem = self._problem or f"the header is larger than {_LARGEST_HEADER} bytes"
+            self._begin(header)
+        elif end != -1:
             body = bytes(header[end + len(_END_OF_HEADER) :])
             self._begin(header[: end + 2])
             if self._signing is not None:
                 self._signing.update(body)
-        elif len(header) > _LARGEST_HEADER:
-            self._problem = self._problem or f"the header is larger than {_LARGEST_HEADER} bytes"
-            self._begin(header)
 
     def _begin(self, header: bytearray) -> None:
         self._header = None
