@@ -226,6 +226,17 @@ class Queue(Protocol):
         ...
 
 
+    async def flush_site(self, site: str) -> None:
+        """Have what waits for recipients in the domain `site` tried now; begins, and returns. Raises SpoolError."""
+        ...
+
+
+class SiteFlush(Protocol):
+    async def flush_site(self, site: str) -> bool:
+        """The same for a site that may be asked for; False for any other. Raises SpoolError or TableError."""
+        ...
+
+
 class QueueAdmin(Protocol):
     """What an administrator may do to the queue. Raises SpoolError."""
 

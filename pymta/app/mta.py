@@ -206,7 +206,6 @@ class MTA:
         await self._doors.close(drain_seconds)
         await self._collector.close()
         await self._control.close()
-        await self._admin.close()
         await self._qmgr.stop(drain_seconds)
         self._wiring.close()
         await self._spool.close()
@@ -274,7 +273,13 @@ class MTA:
 
     async def _handle(self, *request: Any) -> AsyncIterator[Mapping[str, Any]]:
         reload = self._place.reload or self.reload
-        hooks = Hooks(submit=self._submit, status=self._status, reload=reload, stop=self._on_stop)
+        hooks = Hooks(
+            submit=self._submit,
+            status=self._status,
+            reload=reload,
+            stop=self._on_stop,
+            flush_site=self._wiring.flush.flush_site,
+        )
         commands = QueueCommands(self.queue, self._spool, self._clock)
         service = ControlService(self._wiring.control_settings, self._wiring.tables, commands, hooks)
         async for row in service.handle(*request):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from pymta.access import AccessSettings
+from pymta.app.fast_flush import FlushSettings
 from pymta.app.process_plan import ProcessSettings
 from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.auth.inbound_settings import InboundSettings
@@ -28,6 +29,7 @@ SETTINGS: tuple[type[Any], ...] = (
     BounceSettings,
     CleanupSettings,
     ControlSettings,
+    FlushSettings,
     InboundSettings,
     LmtpLoginSettings,
     LmtpSettings,

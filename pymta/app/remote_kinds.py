@@ -8,7 +8,8 @@ from enum import IntEnum
 class Kind(IntEnum):
     """A role says HELLO to the queue manager and is served from WELCOME on.
 
-    ENQUEUE and OPENED ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED and HELD are told.
+    ENQUEUE, OPENED and FLUSH ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED and HELD
+    are told.
     """
 
     HELLO = 1
@@ -20,6 +21,7 @@ class Kind(IntEnum):
     OPENED = 7
     CLOSED = 8
     HELD = 9
+    FLUSH = 10
 
 
 SMTPD = "smtpd"

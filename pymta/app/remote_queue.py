@@ -83,6 +83,13 @@ class RemoteQueue:
             raise SpoolError(error)
         content.release()
 
+    async def flush_site(self, site: str) -> None:
+        """Raises SpoolError."""
+        try:
+            await self.upstream.ask(Kind.FLUSH, (site,), b"")
+        except LinkLost as error:
+            raise SpoolError(_NO_QUEUE_MANAGER) from error
+
     async def _ask(self, values: tuple[Any, ...], body: bytes) -> str:
         try:
             return str(await self.upstream.ask(Kind.ENQUEUE, values, body))

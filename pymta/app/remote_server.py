@@ -65,6 +65,7 @@ class RoleServer:
             Kind.CLOSED: self._closed,
             Kind.HELD: self._held,
             Kind.RESULTS: self._results,
+            Kind.FLUSH: self._flush,
         }
 
     async def start(self) -> None:
@@ -153,6 +154,18 @@ class RoleServer:
 
     def _held(self, link: Link, number: int, head: bytes, body: bytes) -> None:
         self._counts.held(link, *loads(head))
+
+    # -- what clients ask for (ETRN)
+
+    def _flush(self, link: Link, number: int, head: bytes, body: bytes) -> None:
+        (site,) = loads(head)
+        task = asyncio.create_task(self._flush_site(link, number, site))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _flush_site(self, link: Link, number: int, site: str) -> None:
+        await self._queue.flush_site(site)
+        link.send(Kind.ANSWER, number, _STORED)
 
     # -- deliveries
 

@@ -232,3 +232,6 @@ class _NoQueue:
 
     async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> NoReturn:
         raise SpoolError("no mail comes in here")
+
+    async def flush_site(self, site: str) -> NoReturn:
+        raise SpoolError("no mail comes in here")

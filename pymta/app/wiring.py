@@ -9,6 +9,7 @@ from pathlib import Path
 
 from pymta.access import AccessEngine, AccessSettings
 from pymta.app.agents import AgentParts, AppAgent, make_agent
+from pymta.app.fast_flush import FastFlush
 from pymta.app.own import own_addresses
 from pymta.app.plan import DELIVERY_COMMANDS, SMTP_COMMANDS, Plan, make_plan
 from pymta.app.problems import problems
@@ -98,6 +99,7 @@ class Wiring:
             self.log("pickup"),
         )
         self.control_settings = build(ControlSettings, config)
+        self.flush = FastFlush(config, self.tables, lasting.queue)
         self._delivery_logs: dict[str, ServiceLog] = {}
         self.agents: dict[str, DeliveryAgent] = self._agents()
         smtpd = self.plan.smtpd if lasting.serves_clients else ()
@@ -229,6 +231,7 @@ class Wiring:
             tls=server_tls(config, self._lasting.keys, self.tables, self._lasting.clock, log),
             shared_counts=self._lasting.shared_counts,
             authentication=authentication if inspects else None,
+            flush=self.flush,
         )
 
     def _intake_of(self, service: Service, config: Config) -> Cleanup:

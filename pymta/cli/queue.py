@@ -17,6 +17,7 @@ from pymta.cli.progress import Progress
 from pymta.cli.queue_format import listing, plural
 from pymta.cli.sendmail import places
 from pymta.errors import PymtaError
+from pymta.protocol.smtp.grammar import valid_domain
 from pymta.runtime.places import SpoolPlaces
 
 _IDS_PER_REQUEST = 1000
@@ -44,15 +45,15 @@ def ask(where: SpoolPlaces, command: str, arguments: dict[str, Any]) -> Iterator
         yield from offline.run(where, command, arguments)
 
 
-def flush(where: SpoolPlaces, program: str, *, queue_id: str = "", site: str = "") -> int:
+def flush(where: SpoolPlaces, program: str, *, queue_id: str = "", site: str | None = None) -> int:
     """Schedule delivery of one message, of one site's mail, or of all; only a running program can."""
-    arguments: dict[str, Any] = {}
-    if queue_id:
-        arguments["queue_ids"] = [queue_id]
-    if site:
-        arguments["site"] = site
+    if site is not None and not valid_domain(site):
+        return _fatal(program, f'Cannot flush mail queue - invalid destination: "{site[:100]}"', os.EX_UNAVAILABLE)
+    command, arguments = "flush", dict[str, Any]({"queue_ids": [queue_id]} if queue_id else {})
+    if site is not None:
+        command, arguments = "flush_site", {"site": site}
     try:
-        list(call(where.control_socket, "flush", arguments))
+        list(call(where.control_socket, command, arguments))
     except DaemonDown:
         return _fatal(program, "Cannot flush mail queue - mail system is down", os.EX_UNAVAILABLE)
     except CommandFailed as refused:
@@ -227,7 +228,7 @@ def postqueue_main(arguments: Sequence[str] | None = None) -> int:
         where = places(config)
         if letter in "pj":
             return print_list(ask(where, "list", {}), as_json=letter == "j", progress=listing_progress(where))
-        return flush(where, "postqueue", queue_id=value if letter == "i" else "", site=value if letter == "s" else "")
+        return flush(where, "postqueue", queue_id=value if letter == "i" else "", site=value if letter == "s" else None)
 
     return _guarded("postqueue", act, os.EX_UNAVAILABLE)
 

@@ -270,7 +270,8 @@ def _fail(status: int, text: str) -> int:
 def _flush(invocation: Invocation) -> int:
     from pymta.cli.queue import flush
 
-    return flush(places(invocation.config), "sendmail", queue_id=invocation.flush_id, site=invocation.flush_site)
+    site = invocation.flush_site or None
+    return flush(places(invocation.config), "sendmail", queue_id=invocation.flush_id, site=site)
 
 
 def _other_mode(invocation: Invocation) -> int:

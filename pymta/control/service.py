@@ -34,6 +34,7 @@ class Hooks:
     status: Callable[[], Awaitable[Mapping[str, Any]]]
     reload: Callable[[], Awaitable[list[str]]]
     stop: Callable[[], None]
+    flush_site: Callable[[str], Awaitable[bool]]
 
 
 class ControlService:
@@ -50,6 +51,7 @@ class ControlService:
             "list": tables.string_list(settings.authorized_mailq_users),
             "count": tables.string_list(settings.authorized_mailq_users),
             "flush": tables.string_list(settings.authorized_flush_users),
+            "flush_site": tables.string_list(settings.authorized_flush_users),
         }
 
     async def handle(self, request: Request, caller: Caller, body: Body) -> Rows:
@@ -57,6 +59,8 @@ class ControlService:
         if request.command in self._queue.names:
             async for row in self._queue.run(request.command, request.arguments):
                 yield row
+        elif request.command == "flush_site":
+            await self._flush_site(request.arguments)
         elif request.command == "submit":
             yield await self._submit(request.arguments, caller, body)
         elif request.command == "status":
@@ -74,7 +78,16 @@ class ControlService:
             return
         users = self._allowed.get(command)
         if users is None or not await users.matches(_login(caller.uid)):
-            raise ControlRefused(f"User {_login(caller.uid)}({caller.uid}) is not allowed to {command} the mail queue")
+            raise ControlRefused(
+                f"User {_login(caller.uid)}({caller.uid}) is not allowed to {command.partition('_')[0]} the mail queue"
+            )
+
+    async def _flush_site(self, arguments: Mapping[str, Any]) -> None:
+        site = arguments.get("site")
+        if not isinstance(site, str):
+            raise ValueError("site is not a text")
+        if not await self._hooks.flush_site(site):
+            raise ControlRefused(f'Flush service is not configured for destination "{site}"')
 
     async def _submit(self, arguments: Mapping[str, Any], caller: Caller, body: Body) -> Mapping[str, Any]:
         reply = await self._hooks.submit(arguments, caller.uid, body.chunks())

@@ -13,8 +13,6 @@ from pymta.ports import Clock, Content, Log, Spool
 from pymta.qmgr.service import QueueManager
 
 _WAITING = (QueueName.INCOMING, QueueName.DEFERRED)
-_ROOM_CHECK_SECONDS = 0.05
-_OUTDATED_LIMIT = 50_000
 _CHANGES_AT_ONCE = 1000
 _RESUBMISSIONS_AT_ONCE = 20
 
@@ -36,7 +34,6 @@ class QueueAdmin:
         self._clock = clock
         self._log = log
         self._resubmit = resubmit
-        self._flushes: set[asyncio.Task[None]] = set()
         # What is done to a message, and to how many of them at once: a resubmission has the content in hand.
         self._actions: dict[str, tuple[Callable[[Found], Awaitable[bool]], int]] = {
             "delete": (self._delete, _CHANGES_AT_ONCE),
@@ -97,18 +94,10 @@ class QueueAdmin:
 
         The attempts begin as the active queue has room; they go on after this returns.
         """
-        if query.site is None:
-            self._queue.revive_destinations()
-        else:
-            self._queue.revive_site(query.site)
-        horizon = self._spool.new_queue_id()
         queues = tuple(name for name in _WAITING if not query.queues or name in query.queues)
         waiting = replace(query, queues=queues)
         count = await self._count(waiting) if queues else 0
-        if count:
-            task = asyncio.create_task(self._flush(waiting, horizon))
-            self._flushes.add(task)
-            task.add_done_callback(self._flushes.discard)
+        self._queue.flush(waiting)
         return count
 
     async def _count(self, query: QueueFilter) -> int:
@@ -116,29 +105,6 @@ class QueueAdmin:
             counts = await self.counts()
             return sum(counts[name] for name in query.queues)
         return sum([len(page) async for page in self._found(query)])
-
-    async def _flush(self, query: QueueFilter, horizon: QueueId) -> None:
-        try:
-            with self._queue.feed.reading() as outdated:
-                async for entry in self._spool.entries(query):
-                    if entry.queue_id > horizon:
-                        return
-                    while not self._queue.has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
-                        await asyncio.sleep(_ROOM_CHECK_SECONDS)
-                    if entry.queue_id not in outdated and not self._queue.is_active(entry.queue_id):
-                        self._queue.admit(entry, flushed=True)
-                    if len(outdated) > _OUTDATED_LIMIT:
-                        # Only what is still to come can be old when it comes.
-                        outdated.intersection_update([name for name in outdated if entry.queue_id < name <= horizon])
-        except SpoolError as error:
-            self._log.warning(f"flush ended early: {error}")
-
-    async def close(self) -> None:
-        """End flushes that are under way."""
-        tasks = list(self._flushes)
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
 
     # -- changing
 

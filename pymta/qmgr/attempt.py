@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueueEntry
@@ -75,3 +76,10 @@ def _destination_outcome(results: Sequence[DeliveryResult]) -> Problem | bool:
         if result.host_unreachable:
             return Problem(result.status, _SUSPENDED + result.reason)
     return bool(results)
+
+
+def softened(result: DeliveryResult) -> tuple[DeliveryResult, str]:
+    """What counts with `soft_bounce`, and the word for the log: what would bounce waits instead."""
+    if result.outcome is not Outcome.BOUNCED:
+        return result, result.outcome.value
+    return replace(result, outcome=Outcome.DEFERRED, status="4" + result.status[1:]), "SOFTBOUNCE"

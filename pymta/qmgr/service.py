@@ -5,18 +5,18 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
-from dataclasses import replace
 from typing import Any
 
 from pymta.errors import PymtaError, SpoolError
 from pymta.model.delivery import DeliveryResult, Outcome
-from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName
+from pymta.model.queue import QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.ports import AddressResolver, Clock, Content, ContentWriter, DeliveryAgent, Log, Notifier, Spool
 from pymta.qmgr import lines
 from pymta.qmgr.active import ActiveMessage
-from pymta.qmgr.attempt import attempt
+from pymta.qmgr.attempt import attempt, softened
 from pymta.qmgr.clog import Clog
 from pymta.qmgr.feed import Feed
+from pymta.qmgr.flusher import Flusher
 from pymta.qmgr.routing import Router, group
 from pymta.qmgr.scheduler import Entry, Problem, Scheduler, TransportLimits
 from pymta.qmgr.settings import QueueManagerSettings
@@ -72,6 +72,7 @@ class QueueManager:
             self._admit_waiting,
             self._tokens.refill,
         )
+        self._flusher = Flusher(spool, self._feed, log, self.has_room, self.is_active, self._admit_flushed)
         self._active: dict[QueueId, ActiveMessage] = {}
         self._supply = Supply(
             self._scheduler, settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum
@@ -108,6 +109,7 @@ class QueueManager:
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Start nothing new, give deliveries under way `drain_seconds` to end; the rest is tried at the next start."""
         self._running = False
+        await self._flusher.close()
         await self._feed.stop()
         if self._timer is not None:
             self._timer.cancel()
@@ -158,6 +160,17 @@ class QueueManager:
                 self._tokens.take()
             self._feed.waits(entry.queue_id, entry.next_attempt)
 
+    async def flush_site(self, site: str) -> None:
+        self.flush(QueueFilter(queues=(QueueName.INCOMING, QueueName.DEFERRED), site=site))
+
+    def flush(self, query: QueueFilter) -> None:
+        """Have the waiting messages that `query` means tried as there is room, and what is dead revived."""
+        if query.site is None:
+            self._scheduler.revive(self._clock.monotonic())
+        else:
+            self._scheduler.revive_site(query.site.lower(), self._clock.monotonic())
+        self._flusher.start(query)
+
     # -- the active queue
 
     def is_active(self, queue_id: QueueId) -> bool:
@@ -186,18 +199,13 @@ class QueueManager:
     def has_room(self) -> bool:
         return self._running and self._room() > 0
 
-    def revive_destinations(self) -> None:
-        """Give dead destinations another chance now (`postqueue -f`)."""
-        self._scheduler.revive(self._clock.monotonic())
-
     def withdraw(self, message: ActiveMessage) -> None:
         """End a message that is deleted or held: now where nobody works on it, else after what is under way."""
         if not message.is_busy:
             self._spawn(self._settle(message))
 
-    def revive_site(self, site: str) -> None:
-        """The same for one site (`postqueue -s`)."""
-        self._scheduler.revive_site(site.lower(), self._clock.monotonic())
+    def _admit_flushed(self, entry: QueueEntry) -> None:
+        self.admit(entry, flushed=True)
 
     def _admit_waiting(self, entry: QueueEntry) -> None:
         if entry.queue is QueueName.INCOMING:
@@ -367,7 +375,9 @@ class QueueManager:
     def _note(
         self, message: ActiveMessage, recipient: QueuedRecipient, result: DeliveryResult, transport: str, handed: float
     ) -> None:
-        result, logged = self._soften(result, message.is_probe)
+        logged = lines.status_word(result.outcome, is_probe=message.is_probe)
+        if self._settings.soft_bounce and not message.is_probe:
+            result, logged = softened(result)
         now = self._clock.now()
         connect, transfer = result.connect_seconds, result.transfer_seconds
         before = message.start - message.entry.arrival_time
@@ -381,13 +391,6 @@ class QueueManager:
             log.info(lines.recipient(message.queue_id, recipient, result, delays, resolution, logged))
         self._supply.in_core -= 1
         message.note(recipient, result, confirm_delay_cleared=self._settings.confirm_delay_cleared)
-
-    def _soften(self, result: DeliveryResult, is_probe: bool) -> tuple[DeliveryResult, str]:
-        """What counts, and the word for the log: with `soft_bounce` what would bounce waits instead."""
-        if is_probe or result.outcome is not Outcome.BOUNCED or not self._settings.soft_bounce:
-            return result, lines.status_word(result.outcome, is_probe=is_probe)
-        status = "4" + result.status[1:]
-        return replace(result, outcome=Outcome.DEFERRED, status=status), "SOFTBOUNCE"
 
     def _defer(self, message: ActiveMessage, recipient: QueuedRecipient, transport: str, problem: Problem) -> None:
         result = DeliveryResult(recipient.number, Outcome.DEFERRED, problem.status, problem.reason)

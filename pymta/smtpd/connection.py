@@ -23,6 +23,7 @@ from pymta.protocol.smtp.server_events import (
     Decide,
     Delay,
     Event,
+    FlushSite,
     Note,
     OpenDraft,
     PrepareTls,
@@ -303,6 +304,9 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _cancel_authentication(self, event: CancelAuthentication, session: ServerSession) -> None:
         cast(SaslExchange, event.exchange).cancel()
 
+    async def _flush_site(self, event: FlushSite, session: ServerSession) -> None:
+        session.resume(await self._desk.flush_site(event.site))
+
     async def _delay(self, event: Delay, session: ServerSession) -> None:
         self._flush(session)
         if not self._is_lost:
@@ -382,4 +386,5 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     PrepareTls: Connection._prepare_tls,
     StartTls: Connection._start_tls,
     Delay: Connection._delay,
+    FlushSite: Connection._flush_site,
 }

@@ -11,7 +11,7 @@ from pymta.model.address import Address
 from pymta.model.envelope import Client, Origin
 from pymta.model.reply import Reply
 from pymta.model.tls import TlsSession
-from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory
+from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory, SiteFlush
 from pymta.protocol.smtp.server_events import CommandKind, Commit, OpenDraft
 from pymta.smtpd.inspected import InspectedDraft
 from pymta.smtpd.received import received_header
@@ -37,6 +37,7 @@ class Desk:
     forbidden_commands: StringList
     shows_tls: bool = False
     authentication: InboundAuthentication | None = None
+    flush: SiteFlush | None = None
 
     async def decide(self, context: AccessContext, draft: Draft | None = None) -> Verdict:
         """The verdict for one stage; at the end of data it knows what `draft` showed about the sender."""
@@ -70,6 +71,14 @@ class Desk:
         except PymtaError as error:
             self._failed(f"looking up command {verb}", error)
         return CommandKind.OTHER
+
+    async def flush_site(self, site: str) -> bool | None:
+        """Whether mail for `site` is tried now; None where that cannot be known."""
+        try:
+            return await self.flush.flush_site(site) if self.flush else False
+        except Exception as error:
+            self._failed(f"flushing {site}", error)
+            return None
 
     async def open_draft(self, event: OpenDraft, client: Client, tls: TlsSession | None = None) -> Draft | Reply:
         """A draft that begins with what PREPEND asked for and our Received header; mail from outside is inspected."""

@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pymta.auth.inbound import InboundAuthentication
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
-from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, RecipientDirectory, Resolver
+from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, RecipientDirectory, Resolver, SiteFlush
 from pymta.protocol.smtp.commands import COMMANDS, Command, command_table
 from pymta.protocol.smtp.server import ServerSession
+from pymta.protocol.smtp.server_etrn import with_etrn
 from pymta.protocol.smtp.server_starttls import with_starttls
 from pymta.runtime.descriptors import is_scarce
 from pymta.smtpd.connection import Connection
@@ -53,6 +54,7 @@ class SmtpServer:
         sasl: SaslService | None = None,
         shared_counts: SharedCounts | None = None,
         authentication: InboundAuthentication | None = None,
+        flush: SiteFlush | None = None,
     ) -> None:
         noop_commands = tables.string_list(settings.smtpd_noop_commands)
         forbidden_commands = tables.string_list(settings.smtpd_forbidden_commands)
@@ -71,11 +73,12 @@ class SmtpServer:
             forbidden_commands,
             shows_tls,
             authentication,
+            flush,
         )
         self._settings = settings
         self._resolver = resolver
         self._name = name
-        self._commands = with_starttls(commands)
+        self._commands = with_etrn(with_starttls(commands))
         self._table = command_table(self._commands)
         self._options = with_tls(session_options(settings), self.tls)
         self._excluded_options = with_tls(session_options(settings, bare_newline_excluded=True), self.tls)

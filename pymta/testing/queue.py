@@ -46,6 +46,7 @@ class FakeQueue:
     def __init__(self) -> None:
         self.messages: list[tuple[QueueEntry, bytes]] = []
         self.opened: list[FakeContent] = []
+        self.flushed: list[str] = []
         self.failure = ""
         self._numbers = itertools.count(1)
 
@@ -56,6 +57,9 @@ class FakeQueue:
         content = FakeContent()
         self.opened.append(content)
         return content
+
+    async def flush_site(self, site: str) -> None:
+        self.flushed.append(site)
 
     async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> None:
         if self.failure:

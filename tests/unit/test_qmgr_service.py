@@ -230,7 +230,6 @@ async def bed() -> AsyncIterator[Bed]:
     await bed.spool.open()
     await bed.queue.start()
     yield bed
-    await bed.admin.close()
     await bed.queue.stop()
 
 

@@ -222,6 +222,7 @@ def test_keywords_in_postfix_order_without_those_discarded() -> None:
     assert [line[4:] for line in lines] == [
         "mx.example.com",
         "PIPELINING",
+        "ETRN",
         "ENHANCEDSTATUSCODES",
         "8BITMIME",
         "SMTPUTF8",

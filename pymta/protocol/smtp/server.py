@@ -178,8 +178,8 @@ class ServerSession:
     def tls_started(self, tls: TlsSession | None) -> None:
         self._answered(tls)
 
-    def resume(self) -> None:
-        self._answered()
+    def resume(self, *answer: bool | None) -> None:
+        self._answered(*answer)
 
     def time_out(self) -> None:
         """The client was silent for too long."""
@@ -434,9 +434,9 @@ class ServerSession:
         context = self.context(command.stage, subject if isinstance(subject, Address) else None)
         if command.stage is Stage.HELO:
             context = replace(context, helo_name=str(value))
-        self.ask(Decide(context), lambda verdict: self._decided(command, value, verdict))
+        self.ask(Decide(context), lambda verdict: self.decided(command, value, verdict))
 
-    def _decided(self, command: Command, value: object, verdict: Verdict) -> None:
+    def decided(self, command: Command, value: object, verdict: Verdict) -> None:
         if command.stage is Stage.HELO and verdict.reply is None:
             command.proceed(self, value)
             self.take_effects(verdict, command.stage)

@@ -123,6 +123,13 @@ class CancelAuthentication:
 
 
 @dataclass(frozen=True, slots=True)
+class FlushSite:
+    """The client wants the mail for a domain. Answer: `resume(started)`, None where that failed."""
+
+    site: str
+
+
+@dataclass(frozen=True, slots=True)
 class Note:
     """A line for the log; `warning` or info."""
 
@@ -148,6 +155,7 @@ Event = (
     | PrepareTls
     | StartTls
     | Delay
+    | FlushSite
     | Note
     | Close
 )

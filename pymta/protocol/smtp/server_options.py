@@ -9,6 +9,8 @@ from enum import Enum
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.grammar import PathRules
 
+_EXTENSIONS = ("ENHANCEDSTATUSCODES", "8BITMIME", "DSN")
+
 
 class BareNewline(Enum):
     """`smtpd_forbid_bare_newline`."""
@@ -72,6 +74,6 @@ class ServerOptions:
         vrfy = () if self.disable_vrfy_command else ("VRFY",)
         utf8 = ("SMTPUTF8",) if self.smtputf8_enable else ()
         size = f"SIZE {self.message_size_limit}" if self.message_size_limit else "SIZE"
-        keywords = ("PIPELINING", size, *vrfy, *security, "ENHANCEDSTATUSCODES", "8BITMIME", "DSN", *utf8, "CHUNKING")
+        keywords = ("PIPELINING", size, *vrfy, "ETRN", *security, *_EXTENSIONS, *utf8, "CHUNKING")
         offered = [keyword for keyword in keywords if self.offers(keyword.partition(" ")[0])]
         return Reply(250, None, (self.myhostname, *offered))

@@ -1,0 +1,70 @@
+"""Delivery now instead of when it is due: of all that waits, of one site's mail, of some messages (flush(8))."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from pymta.errors import SpoolError
+from pymta.model.queue import QueueEntry, QueueFilter, QueueId
+from pymta.ports import Log, Spool
+from pymta.qmgr.feed import Feed
+
+_ROOM_CHECK_SECONDS = 0.05
+_OUTDATED_LIMIT = 50_000
+
+
+class Flusher:
+    """Brings waiting messages into the active queue as it has room.
+
+    A flush that is asked for while the same one is under way begins anew from what that has not reached; the queue
+    is never read twice at once for one question.
+    """
+
+    def __init__(
+        self,
+        spool: Spool,
+        feed: Feed,
+        log: Log,
+        has_room: Callable[[], bool],
+        is_active: Callable[[QueueId], bool],
+        admit: Callable[[QueueEntry], None],
+    ) -> None:
+        self._spool = spool
+        self._feed = feed
+        self._log = log
+        self._has_room = has_room
+        self._is_active = is_active
+        self._admit = admit
+        self._running: dict[QueueFilter, asyncio.Task[None]] = {}
+
+    def start(self, query: QueueFilter) -> None:
+        """Begin, and return at once; what comes in later than now is not meant."""
+        if query in self._running:
+            return
+        task = asyncio.create_task(self._run(query, self._spool.new_queue_id()))
+        self._running[query] = task
+        task.add_done_callback(lambda done: self._running.pop(query, None))
+
+    async def close(self) -> None:
+        """End what is under way."""
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    async def _run(self, query: QueueFilter, horizon: QueueId) -> None:
+        try:
+            with self._feed.reading() as outdated:
+                async for entry in self._spool.entries(query):
+                    if entry.queue_id > horizon:
+                        return
+                    while not self._has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
+                        await asyncio.sleep(_ROOM_CHECK_SECONDS)
+                    if entry.queue_id not in outdated and not self._is_active(entry.queue_id):
+                        self._admit(entry)
+                    if len(outdated) > _OUTDATED_LIMIT:
+                        # Only what is still to come can be old when it comes.
+                        outdated.intersection_update([name for name in outdated if entry.queue_id < name <= horizon])
+        except SpoolError as error:
+            self._log.warning(f"flush ended early: {error}")
