@@ -193,6 +193,8 @@ class LocalAgent:
 def _forward(attempt: Attempt, context: Context) -> Steps:
     """Note an address for the message that goes on in this expansion's name."""
     if attempt.first_time("indirect", context.address):
+        if attempt.request.is_probe:
+            return attempt.sent(context, f"forwards to {context.address.quoted()}")
         delivered = context.delivered or context.address
         recipient = Recipient(
             context.address,

@@ -56,6 +56,8 @@ async def _deliver_file(services: LocalServices, attempt: Attempt, context: Cont
         identity = Identity(user.uid, user.gid, is_keeper=user.uid == 0)
         maildir = path.rstrip("/") + "/"
         return await store_maildir(services, attempt, context, maildir, identity)
+    if attempt.request.is_probe:
+        return attempt.sent(context, "delivers to mailbox")
     identity = _mailbox_identity(user, "" if home else spool)
     job = MboxJob(
         path=path,

@@ -30,6 +30,8 @@ async def run_for_user(
 ) -> Steps:
     """Run a command with a user's rights, those of default_privs for root and for nobody in particular."""
     settings = services.settings
+    if attempt.request.is_probe:
+        return attempt.sent(context, f"delivers to command: {command}")
     try:
         directory = expand(
             settings.command_execution_directory,
@@ -68,6 +70,8 @@ async def deliver_file(services: LocalServices, attempt: Attempt, context: Conte
         return attempt.failed(context, "5.7.1", "mail to file is restricted")
     if path.endswith("/"):
         return await store_maildir(services, attempt, context, path, identity)
+    if attempt.request.is_probe:
+        return attempt.sent(context, f"delivers to file: {path}")
     job = _file_job(services, attempt, context, path)
     stored = await services.actions.store(identity, job, attempt.content)
     if stored.reason:
@@ -102,6 +106,8 @@ def _file_job(services: LocalServices, attempt: Attempt, context: Context, path:
 async def store_maildir(
     services: LocalServices, attempt: Attempt, context: Context, path: str, identity: Identity
 ) -> Steps:
+    if attempt.request.is_probe:
+        return attempt.sent(context, "delivers to maildir")
     shown = delivered_address(services, context, "file")
     header = envelope_header(sender=context.sender, original=attempt.recipient.original, delivered=shown)
     stored = await services.actions.store(

@@ -58,6 +58,8 @@ class PipeAgent:
             return self._all(request, "4.3.5", "mail system configuration error")
         if "D" in service.flags and is_loop(await delivered_to(content), str(request.recipients[0].address)):
             return self._all(request, "5.4.6", f"mail forwarding loop for {request.recipients[0].address}")
+        if request.is_probe:
+            return self._all(request, "2.0.0", f"delivers to command: {service.argv[0]}")
         return await self._run(request, content)
 
     async def _run(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:

@@ -114,6 +114,8 @@ class VirtualAgent:
         self, mailbox: _Mailbox, request: DeliveryRequest, recipient: QueuedRecipient, content: Content
     ) -> str:
         """The text of success; raises _FailedError."""
+        if request.is_probe:
+            return f"delivers to {'maildir' if mailbox.path.endswith('/') else 'mailbox'}"
         header = envelope_header(sender=request.sender, original=recipient.original, delivered=recipient.address)
         limit = self._settings.virtual_mailbox_limit
         if mailbox.path.endswith("/"):
