@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +14,9 @@ from pymta.ports import AccessPolicy, Log
 _NO_SPACE = Reply.of(452, "Insufficient system storage", "4.3.1")
 # What is left beside a message of full size is for the queue's own records: deliveries are recorded in it.
 _SPACE_FACTOR = 1.5
+# With room for so many messages, the next look can wait: asking costs as much as a whole command.
+_PLENTY = 100
+_PLENTY_SECONDS = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +36,7 @@ class QueueSpace:
         self._directory = directory
         self._policy = policy
         self._log = log
+        self._plenty_until = 0.0
 
     async def decide(self, context: AccessContext) -> Verdict:
         if context.stage is Stage.MAIL and self._is_short():
@@ -42,6 +47,9 @@ class QueueSpace:
         return await self._policy.decide(context)
 
     def _is_short(self) -> bool:
+        now = time.monotonic()
+        if now < self._plenty_until:
+            return False
         try:
             system = os.statvfs(self._directory)
         except OSError as error:
@@ -49,6 +57,8 @@ class QueueSpace:
             return False
         free = system.f_bavail * system.f_frsize
         if free > self._minfree and free > _SPACE_FACTOR * self._limit:
+            if free > _PLENTY * max(self._minfree, self._limit):
+                self._plenty_until = now + _PLENTY_SECONDS
             return False
         wanted = f"{_SPACE_FACTOR}*message size limit" if free > self._minfree else "queue_minfree"
         self._log.warning(f"not enough free space in mail queue: {free} bytes < {wanted}")

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from pymta.model.access import AccessContext, Stage, Verdict
 from pymta.model.address import Address
+from pymta.model.reply import Reply
 
 if TYPE_CHECKING:
     from pymta.protocol.smtp.server import ServerSession
@@ -29,8 +30,13 @@ def access_context(session: ServerSession, stage: Stage, address: Address | None
         transaction.parameters.smtputf8,
         session.unauthorized_pipelining,
         tls=session.tls,
-        deferrals=tuple(session.deferrals[early] for early in _EARLY if early in session.deferrals),
+        deferrals=_deferrals(session) if session.deferrals else (),
     )
+
+
+def _deferrals(session: ServerSession) -> tuple[Reply, ...]:
+    """In the order of the stages, whatever order they came in."""
+    return tuple(session.deferrals[early] for early in _EARLY if early in session.deferrals)
 
 
 def note_deferral(session: ServerSession, stage: Stage | None, verdict: Verdict) -> None:
