@@ -26,6 +26,7 @@ COMMANDS = {
     "pymta-conf": "pymta.cli.conf:main",
     "pymta-map": "pymta.cli.tables:map_main",
     "pymta-alias": "pymta.cli.tables:alias_main",
+    "pymta-user": "pymta.cli.user:main",
     "pymta-dkim": "pymta.cli.dkim:main",
     "pymta-doctor": "pymta.cli.doctor:main",
 }
