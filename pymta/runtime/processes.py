@@ -11,6 +11,7 @@ import socket
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 Message = Mapping[str, Any]
@@ -80,8 +81,10 @@ class Child:
         return f"killed by signal {-code}" if code < 0 else f"exit status {code}"
 
 
-def fork(main: Callable[[Channel], int], unwanted: Callable[[], Iterable[int]]) -> Child:
+def fork(name: str, main: Callable[[Channel], int], unwanted: Callable[[], Iterable[int]]) -> Child:
     """Run `main` in a process of its own. `unwanted` are the parent's descriptors that it must not keep open.
+
+    `name` is what ps(1) and top(1) call it.
 
     The parent has no threads and no event loop. Signals that a terminal or an init system sends to the whole group
     are the parent's matter: the child is told over its channel.
@@ -97,6 +100,7 @@ def fork(main: Callable[[Channel], int], unwanted: Callable[[], Iterable[int]]) 
         ours.close()
         for descriptor in unwanted():
             os.close(descriptor)
+        _set_name(name)
         signal.set_wakeup_fd(-1)
         for number in _IGNORED:
             # Not SIG_IGN, which commands that we run would inherit.
@@ -113,6 +117,11 @@ def _run(main: Callable[[Channel], int], channel: Channel) -> int:
         traceback.print_exc()
         channel.send({"op": "failed", "text": repr(error)})
         return 1
+
+
+def _set_name(name: str) -> None:
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(name)
 
 
 def _ignore(number: int, frame: object) -> None:
