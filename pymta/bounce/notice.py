@@ -5,8 +5,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import datetime
-from email.utils import format_datetime
 
 from pymta.bounce.content import copy_all, copy_header
 from pymta.bounce.settings import BounceSettings
@@ -15,6 +13,7 @@ from pymta.model.address import Address
 from pymta.model.queue import QueueEntry
 from pymta.ports import Content
 from pymta.protocol.dsn import CRLF, Report, delivery_status, explanation, printable
+from pymta.runtime.dates import mail_date
 
 _MESSAGE_ID = re.compile(r"<[^\s<>]+>")
 _BARE_DAEMON = re.compile(r"(?<![^\s<])MAILER-DAEMON(?=>|$)")
@@ -35,12 +34,6 @@ class Notice:
     headers_only: bool
     returned: str
     to_postmaster: bool
-
-
-def mail_date(seconds: float) -> str:
-    """`Sat, 21 Nov 2026 12:00:00 +0000 (UTC)` in local time."""
-    local = datetime.fromtimestamp(seconds).astimezone()
-    return f"{format_datetime(local)} ({local.tzname()})"
 
 
 class Writer:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from pymta.bounce.notice import Notice, Writer, mail_date
+from pymta.bounce.notice import Notice, Writer
 from pymta.bounce.recipients import Pair, asked_for, delayed, failed, succeeded, traced, verp_address
 from pymta.bounce.settings import BounceSettings
 from pymta.bounce.templates import Template, Templates, expand, load_templates
@@ -15,6 +15,7 @@ from pymta.model.envelope import LOCAL_CLIENT, Body, Envelope, Notify, Origin, R
 from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import Clock, Content, Draft, Intake, Log
 from pymta.protocol.dsn import Report, printable
+from pymta.runtime.dates import mail_date
 
 _NOTICE_SUBJECT = "{mail_name} SMTP server: errors from {about}"
 _MAX_TRANSCRIPT = 1_000_000

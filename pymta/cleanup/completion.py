@@ -7,13 +7,13 @@ import time
 from email.charset import QP, Charset
 from email.header import Header
 
-from pymta.cleanup.dates import mail_date
 from pymta.cleanup.fields import VISIBLE_RECIPIENTS
 from pymta.cleanup.header_filter import Seen
 from pymta.cleanup.settings import CleanupSettings
 from pymta.model.address import Address
 from pymta.model.queue import QueueId
 from pymta.rewrite import external
+from pymta.runtime.dates import mail_date
 
 _MAILER_DAEMON = Address("MAILER-DAEMON")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")

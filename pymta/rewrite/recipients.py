@@ -69,7 +69,7 @@ class Recipients:
         code, own_status, text = problem
         subject = (_FOR_RECIPIENTS if status == "5.1.1" else _FOR_SENDERS).get(own_status[2:])
         own_status = f"{own_status[0]}.{subject}" if subject else own_status
-        return Reply.of(code, f"<{address.quoted()}>: {role} rejected: {text}", own_status)
+        return Reply.of(code, f"<{address}>: {role} rejected: {text}", own_status)
 
     def _by_transport(self, route: Route, status: str) -> tuple[int, str, str] | None:
         """An address that goes to the error or retry transport cannot be delivered, whatever its class."""

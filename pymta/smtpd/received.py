@@ -9,6 +9,7 @@ from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.queue import QueueId
 from pymta.model.tls import TlsSession
+from pymta.runtime.dates import mail_date
 
 _NOT_IN_COMMENTS = str.maketrans(dict.fromkeys('()\\"', "?"))
 
@@ -42,10 +43,10 @@ def received_header(
         f"\tby {host} ({mail_name}) with {_protocol(client, smtputf8)} id {queue_id}",
     ]
     if only_recipient is not None:
-        lines.append(f"\tfor <{only_recipient.quoted()}>; {header_date(now)}")
+        lines.append(f"\tfor <{only_recipient.quoted()}>; {mail_date(now)}")
     else:
         lines[-1] += ";"
-        lines.append(f"\t{header_date(now)}")
+        lines.append(f"\t{mail_date(now)}")
     return ("\r\n".join(lines) + "\r\n").encode("utf-8", "replace")
 
 
@@ -80,23 +81,3 @@ def _comment(text: str) -> str:
 def address_literal(address: str) -> str:
     """An IP address as RFC 5321 4.1.3 writes it between brackets."""
     return f"IPv6:{address}" if ":" in address else address
-
-
-_cached_date = (-1, "")
-
-
-def header_date(now: float) -> str:
-    """`Sat, 21 Nov 2026 12:51:17 +0000 (UTC)` in local time; the same second is formatted once."""
-    global _cached_date
-    second = int(now)
-    if _cached_date[0] != second:
-        local = time.localtime(second)
-        day, month = _DAYS[local.tm_wday], _MONTHS[local.tm_mon - 1]
-        text = time.strftime(f"{day}, %d {month} %Y %H:%M:%S %z (%Z)", local)
-        _cached_date = (second, text)
-    return _cached_date[1]
-
-
-# RFC 5322 wants English names whatever the locale.
-_DAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
-_MONTHS = ("Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec")

@@ -42,7 +42,7 @@ class QueueSpace:
         if context.stage is Stage.MAIL and self._is_short():
             client = context.client
             helo = f" helo=<{context.helo_name}>" if context.helo_name is not None else ""
-            details = f"from=<{context.sender or ''}> proto={client.protocol}{helo}"
+            details = f"from=<{context.sender.quoted() if context.sender else ''}> proto={client.protocol}{helo}"
             return Verdict(_NO_SPACE, log=(f"reject: MAIL from {client}: {_NO_SPACE}; {details}",))
         return await self._policy.decide(context)
 

@@ -52,7 +52,7 @@ LISTS = {
                              "User unknown in virtual alias table"),
         ("who@else.example", None),
         ("bad@a..b", None),
-        ('quo ted@m.example', '550 5.1.1 <"quo ted"@m.example>: Recipient address rejected: '
+        ('quo ted@m.example', '550 5.1.1 <quo ted@m.example>: Recipient address rejected: '
                               "User unknown in virtual mailbox table"),
     ],
 )  # fmt: skip
