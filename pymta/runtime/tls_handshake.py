@@ -32,14 +32,16 @@ async def start_tls(
     server_side: bool,
     timeout: float,
     server_name: str | None = None,
+    first_bytes: bytes = b"",
 ) -> tuple[asyncio.Transport, ssl.SSLObject]:
     """The transport to use from now on, and its TLS. `timeout` is seconds. Raises HandshakeError.
 
     `protocol` may get decrypted data before this returns, and must not answer through the old transport.
+    `first_bytes` of the other side's handshake came already; `transport` is to be paused then.
     """
     loop = asyncio.get_running_loop()
-    try:
-        secured = await loop.start_tls(
+    handshake = loop.create_task(
+        loop.start_tls(
             transport,
             protocol,
             context,
@@ -48,6 +50,12 @@ async def start_tls(
             ssl_handshake_timeout=timeout,
             ssl_shutdown_timeout=_SHUTDOWN_SECONDS,
         )
+    )
+    if first_bytes:
+        # The task's first step plans the start of TLS, this plans the bytes right behind it.
+        loop.call_soon(loop.call_soon, _feed, transport, first_bytes)
+    try:
+        secured = await handshake
     except ssl.SSLCertVerificationError as error:
         raise HandshakeError("-1", _problem(error), error.verify_message) from None
     except ssl.SSLError as error:
@@ -60,6 +68,17 @@ async def start_tls(
     if connection is None:
         raise HandshakeError("lost connection")
     return cast(asyncio.Transport, secured), cast(ssl.SSLObject, cast(Any, connection))
+
+
+def _feed(transport: asyncio.Transport, data: bytes) -> None:
+    """Hand bytes to the TLS protocol that has taken the transport over, as if they came now."""
+    protocol = cast(asyncio.BufferedProtocol, transport.get_protocol())
+    while data:
+        buffer = memoryview(protocol.get_buffer(len(data)))
+        count = min(len(buffer), len(data))
+        buffer[:count] = data[:count]
+        protocol.buffer_updated(count)
+        data = data[count:]
 
 
 def _problem(error: ssl.SSLError) -> str:

@@ -22,6 +22,7 @@ _HEADER = object.__basicsize__
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _VERIFY_PEER = 1
 _GET_PEER_TMP_KEY, _GET_TMP_KEY = 109, 133
+_GET_PEER_SIGNATURE_NID, _GET_SIGNATURE_NID = 108, 132
 _RSA, _RSA_PSS, _EC = 6, 912, 408
 
 _AcceptAny = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
@@ -47,8 +48,8 @@ class OpenSsl:
         self._bind("EVP_PKEY_get_group_name", number, pointer, ctypes.c_char_p, ctypes.c_size_t, pointer)
         self._bind("EVP_PKEY_free", None, pointer)
         self._bind("OBJ_nid2sn", ctypes.c_char_p, number)
-        for name in ("signature_nid", "signature_type_nid", "peer_signature_nid", "peer_signature_type_nid"):
-            self._bind(f"SSL_get_{name}", number, pointer, pointer)
+        self._bind("SSL_get_signature_type_nid", number, pointer, pointer)
+        self._bind("SSL_get_peer_signature_type_nid", number, pointer, pointer)
         self._bind("SSL_get0_peer_certificate", pointer, pointer)
         self._bind("SSL_get_certificate", pointer, pointer)
         self._bind("X509_get0_pubkey", pointer, pointer)
@@ -124,7 +125,8 @@ class OpenSsl:
         if not key:
             return ""
         text = f"{side}-signature {self._signature_name(kind.value, key)}"
-        if getattr(self._library, f"SSL_get_{whose}signature_nid")(session, ctypes.byref(digest)) and digest.value:
+        wanted = _GET_PEER_SIGNATURE_NID if whose else _GET_SIGNATURE_NID
+        if self._library.SSL_ctrl(session, wanted, 0, ctypes.byref(digest)) and digest.value:
             text += f" {side}-digest {self._library.OBJ_nid2sn(digest.value).decode('ascii', 'replace')}"
         return text
 

@@ -73,7 +73,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._wakeup: asyncio.Future[None] | None = None
         self._is_writable = True
         self._is_reading = True
-        self._is_shaking_hands = False
+        self._is_shaking_hands = self._awaits_tls = False
         self._early = bytearray()
         self._has_eof = False
         self._is_lost = False
@@ -90,14 +90,15 @@ class Connection(aiosmtpd.smtp.SMTP):
         self.wire.set_write_buffer_limits(high=WRITE_BEHIND)
         self._deadline = self._loop.time() + self._settings.smtpd_timeout
         self._timer = self._loop.call_at(self._deadline, self._check_deadline)
-        if self._host.tls and self._host.tls.is_wrapper:
-            # The client's first bytes are for the handshake.
-            self._pause_reading()
+        self._awaits_tls = self._host.tls is not None and self._host.tls.is_wrapper
+        if self._awaits_tls:
+            # The client's first bytes are for the handshake. uvloop begins to read all the same: see data_received.
+            self.wire.pause_reading()
         self._worker = self._loop.create_task(self._work())
 
     def data_received(self, data: bytes) -> None:
         session = self._session
-        if session is None or self._is_shaking_hands:
+        if session is None or self._awaits_tls or self._is_shaking_hands:
             self._early += data
             if not self._is_shaking_hands:
                 self._pause_reading()
@@ -188,7 +189,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._session = admitted
         self._extend_deadline(0)
         admitted.start()
-        if self._early:
+        if self._early and not self._awaits_tls:
             admitted.receive_data(bytes(self._early))
             self._early.clear()
         if self._has_eof:
@@ -274,10 +275,11 @@ class Connection(aiosmtpd.smtp.SMTP):
         """Decrypted data may come before the handshake is known to be done: it waits for the new transport."""
         self._flush(session)
         assert self._host.tls is not None, "a session begins TLS only where it is offered"
+        first_bytes = bytes(self._early) if self._awaits_tls else b""
         self._early.clear()
-        self._is_shaking_hands = True
+        self._is_shaking_hands, self._awaits_tls = True, False
         try:
-            self.wire, tls = await self._host.tls.accept(self.accepted, self)
+            self.wire, tls = await self._host.tls.accept(self.accepted, self, first_bytes)
         except HandshakeError as error:
             self._host.tls.note_failure(session.label, error)
             self._is_lost = True

@@ -103,7 +103,7 @@ class ServerTls:
         return self._context
 
     async def accept(
-        self, transport: asyncio.Transport, protocol: asyncio.Protocol
+        self, transport: asyncio.Transport, protocol: asyncio.Protocol, first_bytes: bytes = b""
     ) -> tuple[asyncio.Transport, TlsSession]:
         """The server's side of a handshake. Raises HandshakeError."""
         try:
@@ -112,7 +112,9 @@ class ServerTls:
             self._log.warning(f"TLS is not available: {error}")
             raise HandshakeError("-1") from None
         timeout = self.settings.smtpd_starttls_timeout
-        secured, connection = await start_tls(transport, protocol, context, server_side=True, timeout=timeout)
+        secured, connection = await start_tls(
+            transport, protocol, context, server_side=True, timeout=timeout, first_bytes=first_bytes
+        )
         tls = describe_session(
             connection,
             is_server=True,

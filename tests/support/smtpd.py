@@ -6,27 +6,47 @@ import asyncio
 import contextlib
 import itertools
 import socket
+import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from pymta.config import Config, build
-from pymta.model.access import PERMIT, AccessContext, Effect, Verdict
+from pymta.model.access import PERMIT, AccessContext, Effect, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client, Envelope, Origin
 from pymta.model.reply import Reply
 from pymta.model.route import Route
 from pymta.runtime.clock import SystemClock
+from pymta.runtime.tls_files import PemFiles
 from pymta.smtpd import SmtpdSettings, SmtpServer
-from pymta.tables import TableFactory
+from pymta.smtpd.tls import ServerTls
+from pymta.smtpd.tls_settings import SmtpdTlsSettings
+from pymta.tables import Maps, TableFactory
 from pymta.testing import FakeResolver, RecordingLog
+from tests.support.tls import server_pair
+
+
+def config(**values: object) -> Config:
+    raw = {"myhostname": "mx.example.com", "mynetworks": "198.51.100.0/24", "smtpd_error_sleep_time": "0"}
+    raw |= {name: str(value) for name, value in values.items()}
+    return Config.from_values(raw)
 
 
 def settings(**values: object) -> SmtpdSettings:
-    raw = {"myhostname": "mx.example.com", "mynetworks": "198.51.100.0/24", "smtpd_error_sleep_time": "0"}
-    raw |= {name: str(value) for name, value in values.items()}
-    return build(SmtpdSettings, Config.from_values(raw))
+    return build(SmtpdSettings, config(**values))
+
+
+def server_tls(log: RecordingLog, names: Maps | None = None, **values: object) -> ServerTls:
+    """TLS as the parameters ask for it; without a certificate one of the tests' authority."""
+
+    def own_key() -> tuple[str, str]:
+        pair = server_pair()
+        return str(pair.certificate), str(pair.key)
+
+    tls = build(SmtpdTlsSettings, config(**values))
+    return ServerTls(tls, PemFiles(), SystemClock(), log, make_own_key=own_key, names=names)
 
 
 @dataclass
@@ -91,6 +111,10 @@ class Rules:
     verdict: Callable[[AccessContext], Any] = lambda context: PERMIT
     complete: Callable[[Address], Address] = lambda address: address
     unknown: frozenset[str] = frozenset()
+
+    @property
+    def stages(self) -> frozenset[Stage]:
+        return frozenset(Stage)
 
     async def decide(self, context: AccessContext) -> Verdict:
         answer = self.verdict(context)
@@ -157,6 +181,12 @@ class Dialogue:
         await self.ask(f"RCPT TO:<{recipient}>")
         assert (await self.ask("DATA")).startswith("354")
 
+    async def start_tls(self, context: ssl.SSLContext, server_name: str | None = None) -> ssl.SSLObject:
+        """The client's side of a handshake; the server is to be ready for it."""
+        await self.writer.start_tls(context, server_hostname=server_name)
+        connection: ssl.SSLObject = self.writer.get_extra_info("ssl_object")
+        return connection
+
     def close(self) -> None:
         self.writer.close()
 
@@ -167,6 +197,7 @@ async def running(
     intake: MemoryIntake | None = None,
     resolver: FakeResolver | None = None,
     listener: socket.socket | None = None,
+    names: Maps | None = None,
     **values: object,
 ) -> AsyncIterator[Running]:
     rules, intake, log = rules or Rules(), intake or MemoryIntake(), RecordingLog()
@@ -180,6 +211,7 @@ async def running(
         clock=SystemClock(),
         log=log,
         tables=TableFactory(base=Path("/")),
+        tls=server_tls(log, names, **values),
     )
     listener = listener or socket.create_server(("127.0.0.1", 0))
     name = listener.getsockname()
