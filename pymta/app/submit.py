@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Iterable
 from email.message import Message
 
@@ -14,6 +15,8 @@ from pymta.model.reply import Reply
 from pymta.pickup.service import header_addresses, header_recipients
 from pymta.protocol.content import split_header, to_crlf
 from pymta.rewrite import parse_addresses
+
+_PIECE = 131072
 
 
 class SubmitError(PymtaError):
@@ -28,7 +31,7 @@ async def submit_message(
     wiring: Wiring, message: bytes | str | Message, sender: str | None, recipients: Iterable[str] | None
 ) -> QueueId:
     """Through the one door into the queue; raises SubmitError."""
-    header, content = await split_header(to_crlf(_one(_as_bytes(message))))
+    header, content = await split_header(to_crlf(_pieces(_as_bytes(message))))
     reverse_path = header_addresses(header, "from")[:1] if sender is None else parse_addresses(sender)
     given = (
         header_recipients(header)
@@ -60,8 +63,11 @@ def _as_bytes(message: bytes | str | Message) -> bytes:
     return message.encode() if isinstance(message, str) else message
 
 
-async def _one(data: bytes) -> AsyncIterator[bytes]:
-    yield data
+async def _pieces(data: bytes) -> AsyncIterator[bytes]:
+    """A message is at hand as a whole, but others want their turn while it is read."""
+    for start in range(0, len(data), _PIECE):
+        yield data[start : start + _PIECE]
+        await asyncio.sleep(0)
 
 
 async def _rewritten(wiring: Wiring, address: Address) -> Address:
