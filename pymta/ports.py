@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Sequence
 from typing import Protocol, runtime_checkable
 
-from pymta.model.access import AccessContext, Effect, Verdict
+from pymta.errors import SpoolError
+from pymta.model.access import AccessContext, Effect, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.model.dns import Answer
@@ -81,6 +82,11 @@ class RecipientDirectory(Protocol):
 class AccessPolicy(Protocol):
     """The restriction engine, one per smtpd service. Never raises: what it cannot know is a 4xx verdict."""
 
+    @property
+    def stages(self) -> frozenset[Stage]:
+        """The stages at which it may answer anything but PERMIT; a session does not ask at the others."""
+        ...
+
     async def decide(self, context: AccessContext) -> Verdict: ...
 
 
@@ -149,6 +155,15 @@ class Spool(Protocol):
 
     async def open(self) -> None: ...
     async def close(self) -> None: ...
+
+    @property
+    def failure(self) -> SpoolError | None:
+        """Why nothing can be stored until `reopen`; None while all is well."""
+        ...
+
+    async def reopen(self) -> None:
+        """Begin anew with what is on the disk; where that fails it may be tried again."""
+        ...
 
     def new_queue_id(self) -> QueueId:
         """An id that this spool never gave before, above all that it gave, whatever the clock does."""

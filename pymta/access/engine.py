@@ -106,6 +106,16 @@ class AccessEngine:
         late = (*early, self._sender) if settings.smtpd_delay_reject else ()
         self._before_recipient = tuple(phase for phase in late if phase.rules.rules)
 
+    @property
+    def stages(self) -> frozenset[Stage]:
+        """The stages that have rules; with smtpd_delay_reject the early ones have none of their own."""
+        asked = {Stage.RCPT, Stage.VRFY, Stage.ETRN}
+        phases = {Stage.DATA: self._data, Stage.END_OF_DATA: self._end_of_data}
+        if not self._settings.smtpd_delay_reject:
+            asked.add(Stage.MAIL)
+            phases |= {Stage.CONNECT: self._client, Stage.HELO: self._helo}
+        return frozenset(asked | {stage for stage, phase in phases.items() if phase.rules.rules})
+
     async def decide(self, context: AccessContext) -> Verdict:
         """The verdict for one stage; never raises."""
         try:

@@ -38,6 +38,10 @@ class QueueSpace:
         self._log = log
         self._plenty_until = 0.0
 
+    @property
+    def stages(self) -> frozenset[Stage]:
+        return self._policy.stages | {Stage.MAIL}
+
     async def decide(self, context: AccessContext) -> Verdict:
         if context.stage is Stage.MAIL and self._is_short():
             client = context.client

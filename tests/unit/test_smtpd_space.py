@@ -16,6 +16,10 @@ MEGABYTE = 1_000_000
 
 
 class Policy:
+    @property
+    def stages(self) -> frozenset[Stage]:
+        return frozenset(Stage)
+
     async def decide(self, context: AccessContext) -> Verdict:
         return PERMIT
 

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from pymta.errors import ProtocolUseError
-from pymta.model.access import AccessContext, Stage, Verdict
+from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.queue import QueueId
@@ -118,7 +118,7 @@ class ServerSession:
             self.greet_client()
 
     def greet_client(self) -> None:
-        self.ask(Decide(self.context(Stage.CONNECT, None)), self._admit)
+        self.ask_policy(Stage.CONNECT, None, self._admit)
 
     def receive_data(self, data: bytes) -> None:
         if not self._closed:
@@ -431,10 +431,19 @@ class ServerSession:
         if command.stage is None:
             command.proceed(self, value)
             return
-        context = self.context(command.stage, subject if isinstance(subject, Address) else None)
-        if command.stage is Stage.HELO:
-            context = replace(context, helo_name=str(value))
-        self.ask(Decide(context), lambda verdict: self.decided(command, value, verdict))
+        about = subject if isinstance(subject, Address) else None
+        helo_name = str(value) if command.stage is Stage.HELO else None
+        self.ask_policy(command.stage, about, lambda verdict: self.decided(command, value, verdict), helo_name)
+
+    def ask_policy(
+        self, stage: Stage, about: Address | None, answer: Callable[[Verdict], None], helo_name: str | None = None
+    ) -> None:
+        """Pause for a verdict, or go on at once where the policy has nothing to say at this stage."""
+        if stage not in self.options.asked_stages:
+            answer(PERMIT)
+            return
+        context = self.context(stage, about)
+        self.ask(Decide(context if helo_name is None else replace(context, helo_name=helo_name)), answer)
 
     def decided(self, command: Command, value: object, verdict: Verdict) -> None:
         if command.stage is Stage.HELO and verdict.reply is None:

@@ -9,7 +9,7 @@ from pymta.model.access import Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.server_content import Chunk, IncomingContent
-from pymta.protocol.smtp.server_events import Abort, Commit, Content, Decide, Note, OpenDraft
+from pymta.protocol.smtp.server_events import Abort, Commit, Content, Note, OpenDraft
 from pymta.protocol.smtp.server_log import AFTER_MESSAGE
 
 if TYPE_CHECKING:
@@ -85,7 +85,7 @@ class MessageReceiver:
             session.transaction.chunks_failed = True
             self.start_chunk(chunk)
 
-        session.ask(Decide(session.context(Stage.DATA, None)), decided)
+        session.ask_policy(Stage.DATA, None, decided)
 
     def start_chunk(self, chunk: Chunk) -> None:
         self._chunk = chunk
@@ -163,7 +163,7 @@ class MessageReceiver:
             session.fail(content.failure)
             session.reset_transaction()
         else:
-            session.ask(Decide(session.context(Stage.END_OF_DATA, self._only_recipient())), self._message_decided)
+            session.ask_policy(Stage.END_OF_DATA, self._only_recipient(), self._message_decided)
 
     def _only_recipient(self) -> Address | None:
         session = self._session
