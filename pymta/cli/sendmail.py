@@ -6,7 +6,9 @@ statuses are those of sysexits.h.
 
 from __future__ import annotations
 
+import io
 import os
+import pwd
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -42,6 +44,7 @@ class Invocation:
     dot_ends: bool = True
     flush_id: str = ""
     flush_site: str = ""
+    verbose: int = 0
     warnings: tuple[str, ...] = ()
 
 
@@ -59,8 +62,19 @@ def parse_arguments(arguments: Sequence[str]) -> Invocation:
             invocation = _option_word(invocation, word[1:], words)
         else:
             recipients.append(word)
-    submission = replace(invocation.submission, recipients=tuple(recipients))
+    submission = replace(invocation.submission, recipients=tuple(recipients), trace=_trace(invocation))
     return replace(invocation, submission=submission)
+
+
+def _trace(invocation: Invocation) -> str:
+    """What is to be reported to the sender: `-bv` what would become of the recipients, one `-v` what does."""
+    if invocation.mode != "v":
+        return "report" if invocation.mode == "m" and invocation.verbose == 1 else ""
+    submission = invocation.submission
+    for letter, given in (("t", submission.extract), ("N", submission.notify), ("v", invocation.verbose)):
+        if given:
+            raise UsageError(f"-{letter} option cannot be used with -bv")
+    return "verify"
 
 
 def _option_word(invocation: Invocation, letters: str, rest: list[str]) -> Invocation:
@@ -100,7 +114,7 @@ def _flag(invocation: Invocation, letter: str) -> Invocation:
     if letter == "I":
         return replace(invocation, mode="i")
     if letter == "v":
-        return _warned(invocation, "-v: no delivery report is sent; the mail log has each delivery")
+        return replace(invocation, verbose=invocation.verbose + 1)
     if letter == "G":
         return _warned(invocation, "-G: the message is taken as one of this host's users")
     return invocation
@@ -207,13 +221,30 @@ def _send(invocation: Invocation) -> int:
     if not submission.recipients and not submission.extract:
         return _fail(os.EX_USAGE, "Recipient addresses must be specified on the command line or via the -t option")
     where = places(invocation.config)
-    with read_message(sys.stdin.buffer, dot_ends=invocation.dot_ends) as message:
+    sender = _login_name() if submission.sender is None else submission.sender
+    text = sys.stdin.buffer if invocation.mode == "m" else probe_message(sender, submission.recipients)
+    with read_message(text, dot_ends=invocation.dot_ends) as message:
         try:
             hand_over(where, submission, lambda: _chunks(message))
         except CommandFailed as refused:
             status = os.EX_TEMPFAIL if refused.temporary else os.EX_UNAVAILABLE
             return _fail(os.EX_DATAERR if "too big" in str(refused) else status, str(refused))
+    if submission.trace:
+        sys.stdout.write(f"Mail Delivery Status Report will be mailed to <{sender}>.\n")
     return os.EX_OK
+
+
+def _login_name() -> str:
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
+
+
+def probe_message(sender: str, recipients: Sequence[str]) -> IO[bytes]:
+    """The message that `-bv` sends: nobody gets it, but its header is in the report."""
+    fields = [*([f"From: {sender}"] if sender else []), "Subject: probe", "To: " + ",\n\t".join(recipients)]
+    return io.BytesIO(("\n".join(fields) + "\n\n").encode("utf-8", "surrogateescape"))
 
 
 def hand_over(where: SpoolPlaces, submission: Submission, content: Callable[[], Iterator[bytes]]) -> None:
@@ -286,11 +317,9 @@ def _other_mode(invocation: Invocation) -> int:
         return newaliases_main(config)
     if invocation.mode == "s":
         return _stdio(invocation)
-    if invocation.mode in "dlD":
-        from pymta.cli.main import main as pymta_main
+    from pymta.cli.main import main as pymta_main
 
-        return pymta_main([*config, "start"])
-    return _fail(os.EX_USAGE, "-bv is not supported: use `pymta-queue` or the log to follow a message")
+    return pymta_main([*config, "start"])
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -299,16 +328,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         invocation = parse_arguments(sys.argv[1:] if arguments is None else arguments)
     except UsageError as error:
         return _fail(os.EX_USAGE, str(error))
-    for warning in invocation.warnings:
-        sys.stderr.write(f"sendmail: warning: {warning}\n")
     name = Path(sys.argv[0]).name if arguments is None else "sendmail"
     invocation = replace(invocation, mode={"mailq": "p", "newaliases": "i"}.get(name, invocation.mode))
+    if invocation.verbose > 1 or (invocation.verbose and invocation.mode != "m"):
+        invocation = _warned(invocation, "-v: there is no verbose logging; the mail log has each delivery")
+    for warning in invocation.warnings:
+        sys.stderr.write(f"sendmail: warning: {warning}\n")
     from pymta.errors import PymtaError
 
     try:
         if invocation.mode == "q":
             return _flush(invocation)
-        return _send(invocation) if invocation.mode == "m" else _other_mode(invocation)
+        return _send(invocation) if invocation.mode in "mv" else _other_mode(invocation)
     except PymtaError as error:
         return _fail(os.EX_CONFIG, str(error))
     except KeyboardInterrupt:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from pymta.errors import PymtaError
 from pymta.model.address import NULL_SENDER, Address
-from pymta.model.envelope import Body, Client, Envelope, Notify, Origin, Recipient, Ret
+from pymta.model.envelope import Body, Client, Envelope, Notify, Origin, Recipient, Ret, Trace
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.pickup.drop import REJECTED_SUFFIX, Dropped, DropRejected, read_drop, scan
@@ -127,6 +127,7 @@ class Pickup:
             ret=Ret(submission.ret.upper()) if submission.ret else None,
             verp=submission.verp,
             full_name=submission.full_name or full_name(login),
+            trace=Trace(submission.trace),
         )
 
     async def _sender(self, submission: Submission, login: str) -> Address:

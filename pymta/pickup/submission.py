@@ -16,7 +16,8 @@ class Submission:
 
     `sender` is None for the caller's own login name and empty for the null sender. `recipients` are addresses in
     header form. With `extract` recipients come from To, Cc and Bcc (`-t`). `notify` is a comma list (`never`,
-    `success,delay`), `ret` `full` or `hdrs`, `body` `7BIT` or `8BITMIME`; empty means not said.
+    `success,delay`), `ret` `full` or `hdrs`, `body` `7BIT` or `8BITMIME`, `trace` `report` or `verify`; empty means
+    not said.
     """
 
     sender: str | None = None
@@ -28,6 +29,7 @@ class Submission:
     envid: str = ""
     body: str = ""
     verp: str = ""
+    trace: str = ""
 
     def to_record(self) -> dict[str, Any]:
         return {
@@ -40,6 +42,7 @@ class Submission:
             "envid": self.envid,
             "body": self.body,
             "verp": self.verp,
+            "trace": self.trace,
         }
 
     @classmethod
@@ -54,7 +57,7 @@ class Submission:
             extract=record.get("extract") is True,
             **{
                 name: _text(name, record.get(name, ""))
-                for name in ("full_name", "notify", "ret", "envid", "body", "verp")
+                for name in ("full_name", "notify", "ret", "envid", "body", "verp", "trace")
             },
         )
 

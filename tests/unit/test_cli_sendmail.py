@@ -4,7 +4,7 @@ import io
 
 import pytest
 
-from pymta.cli.sendmail import UsageError, parse_arguments, read_message
+from pymta.cli.sendmail import UsageError, parse_arguments, probe_message, read_message
 from pymta.pickup.submission import Submission
 
 
@@ -59,7 +59,7 @@ def test_nonsense_is_a_usage_error(line: str) -> None:
         parse_arguments(line.split())
 
 
-@pytest.mark.parametrize("line", ["-N what a", "-N never,success a", "-R all a", "-B 9BIT a", "-v a", "-G a"])
+@pytest.mark.parametrize("line", ["-N what a", "-N never,success a", "-R all a", "-B 9BIT a", "-G a"])
 def test_what_is_not_understood_is_said_and_left_out(line: str) -> None:
     invocation = parse_arguments(line.split())
     assert len(invocation.warnings) == 1
@@ -84,3 +84,32 @@ def test_a_single_dot_ends_the_message_unless_told_otherwise(text: bytes, dot_en
     with read_message(io.BytesIO(text), dot_ends=dot_ends) as read:
         read.seek(0)
         assert read.read() == message
+
+
+@pytest.mark.parametrize(
+    ("line", "trace"),
+    [
+        ("a", ""),
+        ("-v a", "report"),
+        ("-v -t", "report"),
+        ("-v -N never a", "report"),
+        ("-v -v a", ""),
+        ("-vv a", ""),
+        ("-v -q", ""),
+        ("-bv a", "verify"),
+        ("a -bv -f me@x", "verify"),
+    ],
+)
+def test_which_report_is_asked_for(line: str, trace: str) -> None:
+    assert parse_arguments(line.split()).submission.trace == trace
+
+
+@pytest.mark.parametrize("option", ["-t", "-N never", "-v"])
+def test_what_cannot_go_with_a_probe(option: str) -> None:
+    with pytest.raises(UsageError, match=f"{option[:2]} option cannot be used with -bv"):
+        parse_arguments(["-bv", *option.split(), "a"])
+
+
+def test_the_message_of_a_probe() -> None:
+    assert probe_message("me", ("a@x", "b")).read() == b"From: me\nSubject: probe\nTo: a@x,\n\tb\n\n"
+    assert probe_message("", ("\udcff@x",)).read() == b"Subject: probe\nTo: \xff@x\n\n"

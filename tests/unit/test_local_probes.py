@@ -1,4 +1,4 @@
-"""`sendmail -bv` at local(8), virtual(8), pipe(8), error(8) and an app's agent: what would be done, and nothing done."""
+"""`sendmail -bv` at local(8), virtual(8), pipe(8), error(8) and an app's agent: nothing is done, all is told."""
 
 import pytest
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from pymta.model.address import Address
-from pymta.model.envelope import Client, Envelope, Notify, Origin
+from pymta.model.envelope import Client, Envelope, Notify, Origin, Trace
 from pymta.model.reply import Reply
 from pymta.pickup.drop import write_drop
 from pymta.pickup.service import DropCollector, Pickup, header_recipients, parse_notify
@@ -176,3 +176,17 @@ async def test_what_can_never_be_queued_is_set_aside_and_named(tmp_path: Path) -
     log.records.clear()
     await collector.collect()
     assert log.lines == []
+
+
+@pytest.mark.parametrize("trace", [Trace.NONE, Trace.REPORT, Trace.VERIFY])
+async def test_the_report_that_sendmail_asks_for(tmp_path: Path, trace: Trace) -> None:
+    door = Door()
+    record = Submission(recipients=("a@b.example",), trace=trace.value).to_record()
+    await _pickup(door, RecordingLog(), tmp_path).submit(Submission.from_record(record), 0, _text(b"x\n"))
+    assert door.envelopes[0].trace is trace
+
+
+async def test_an_unknown_report_is_refused(tmp_path: Path) -> None:
+    submission = Submission(recipients=("a@b.example",), trace="everything")
+    with pytest.raises(ValueError, match="everything"):
+        await _pickup(Door(), RecordingLog(), tmp_path).submit(submission, 0, _text(b"x\n"))
