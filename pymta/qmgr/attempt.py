@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+from pymta.errors import SpoolError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueueEntry
 from pymta.ports import Content, DeliveryAgent, Log
@@ -26,6 +27,9 @@ async def attempt(
     if agent is not None:
         try:
             results = await agent.deliver(_request(message, delivery), content)
+        except SpoolError as error:
+            # The message cannot be read, which says nothing about who would deliver it.
+            log.error(f"{delivery.queue_id}: {error}")
         except Exception as error:
             log.error(f"{delivery.queue_id}: transport {delivery.transport} failed: {error!r}")
             return [_failure(recipient.number) for recipient in delivery.recipients], _TRANSPORT_FAILED

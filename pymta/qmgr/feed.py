@@ -86,6 +86,11 @@ class Feed:
         finally:
             self._readings = [other for other in self._readings if other is not outdated]
 
+    def start_over(self) -> None:
+        """What is on disk may be other than what was read: look at all that is due."""
+        self._cursor = _START
+        self._wake.set()
+
     def has_room(self) -> None:
         """The active queue was full and is not any more."""
         self._wake.set()

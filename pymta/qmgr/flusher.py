@@ -17,8 +17,8 @@ _OUTDATED_LIMIT = 50_000
 class Flusher:
     """Brings waiting messages into the active queue as it has room.
 
-    A flush that is asked for while the same one is under way begins anew from what that has not reached; the queue
-    is never read twice at once for one question.
+    A flush that is asked for while the same one is under way is that one: the queue is not read twice at once for
+    one question, however often clients ask it.
     """
 
     def __init__(

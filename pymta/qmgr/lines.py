@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId
+from pymta.qmgr.active import ActiveMessage
 
 _SIGNIFICANT = ((10_000_000, 0), (1_000_000, 1), (100_000, 2), (10_000, 3), (1_000, 4), (100, 5))
 
@@ -18,6 +19,20 @@ def active(entry: QueueEntry) -> str:
 def expired(entry: QueueEntry, *, forced: bool) -> str:
     status = "force-expired" if forced else "expired"
     return f"{entry.queue_id}: from=<{entry.sender.quoted()}>, status={status}, returned to sender"
+
+
+def outcomes(
+    message: ActiveMessage,
+    target: QueuedRecipient,
+    result: DeliveryResult,
+    delays: tuple[float, ...],
+    resolution: int,
+    status: str,
+) -> Iterable[str]:
+    """One line, or one for each address that the recipient was expanded to."""
+    if result.parts:
+        return parts(message.queue_id, target, result, delays, resolution, is_probe=message.is_probe)
+    return (recipient(message.queue_id, target, result, delays, resolution, status),)
 
 
 def recipient(

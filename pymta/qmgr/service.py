@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable, Coroutine, Sequence
+from functools import partial
 from typing import Any
 
 from pymta.errors import PymtaError, SpoolError
@@ -17,6 +18,7 @@ from pymta.qmgr.attempt import attempt, softened
 from pymta.qmgr.clog import Clog
 from pymta.qmgr.feed import Feed
 from pymta.qmgr.flusher import Flusher
+from pymta.qmgr.keeper import SpoolKeeper
 from pymta.qmgr.routing import Router, group
 from pymta.qmgr.scheduler import Entry, Problem, Scheduler, TransportLimits
 from pymta.qmgr.settings import QueueManagerSettings
@@ -72,7 +74,10 @@ class QueueManager:
             self._admit_waiting,
             self._tokens.refill,
         )
-        self._flusher = Flusher(spool, self._feed, log, self.has_room, self.is_active, self._admit_flushed)
+        self._flusher = Flusher(
+            spool, self._feed, log, self.has_room, self.is_active, partial(self.admit, flushed=True)
+        )
+        self._keeper = SpoolKeeper(spool, log, self._feed.start_over)
         self._active: dict[QueueId, ActiveMessage] = {}
         self._supply = Supply(
             self._scheduler, settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum
@@ -109,6 +114,7 @@ class QueueManager:
     async def stop(self, drain_seconds: float = 0.0) -> None:
         """Start nothing new, give deliveries under way `drain_seconds` to end; the rest is tried at the next start."""
         self._running = False
+        await self._keeper.close()
         await self._flusher.close()
         await self._feed.stop()
         if self._timer is not None:
@@ -148,6 +154,9 @@ class QueueManager:
         except asyncio.CancelledError:
             # Nobody waits any more, but the message may be in the transaction that is under way.
             self._feed.waits(entry.queue_id, entry.next_attempt)
+            raise
+        except SpoolError:
+            self._keeper.check()
             raise
         if entry.queue is QueueName.HOLD or entry.queue_id in self._active:
             # Who read the queue between the sync and our turn has made it active already.
@@ -203,9 +212,6 @@ class QueueManager:
         """End a message that is deleted or held: now where nobody works on it, else after what is under way."""
         if not message.is_busy:
             self._spawn(self._settle(message))
-
-    def _admit_flushed(self, entry: QueueEntry) -> None:
-        self.admit(entry, flushed=True)
 
     def _admit_waiting(self, entry: QueueEntry) -> None:
         if entry.queue is QueueName.INCOMING:
@@ -382,13 +388,9 @@ class QueueManager:
         connect, transfer = result.connect_seconds, result.transfer_seconds
         before = message.start - message.entry.arrival_time
         delays = (before, handed - message.start, connect, transfer or now - handed - connect)
-        log = self._delivery_log(transport)
         resolution = self._settings.delay_logging_resolution_limit
-        if result.parts:
-            for line in lines.parts(message.queue_id, recipient, result, delays, resolution, is_probe=message.is_probe):
-                log.info(line)
-        else:
-            log.info(lines.recipient(message.queue_id, recipient, result, delays, resolution, logged))
+        for line in lines.outcomes(message, recipient, result, delays, resolution, logged):
+            self._delivery_log(transport).info(line)
         self._supply.in_core -= 1
         message.note(recipient, result, confirm_delay_cleared=self._settings.confirm_delay_cleared)
 
@@ -426,6 +428,7 @@ class QueueManager:
                 await self._settlement.record_done(message)
         except SpoolError as error:
             self._log.warning(f"{message.queue_id}: cannot record deliveries yet: {error}")
+            self._keeper.check()
 
     async def _settle(self, message: ActiveMessage) -> None:
         if message.is_settling:
@@ -440,6 +443,7 @@ class QueueManager:
             except SpoolError as error:
                 # Until this is durable the message stays active, so that nothing is delivered twice.
                 self._log.warning(f"{queue_id}: cannot record the delivery attempt: {error}")
+                self._keeper.check()
                 await asyncio.sleep(self._settings.transport_retry_time)
             except Exception as error:
                 self._log.error(f"{queue_id}: cannot end the delivery attempt: {error!r}")

@@ -20,8 +20,14 @@ class SpoolLock:
         self._path = path
         self._descriptor: int | None = None
 
+    @property
+    def is_held(self) -> bool:
+        return self._descriptor is not None
+
     def acquire(self) -> None:
-        """Raises SpoolLockedError, naming the process that holds the spool."""
+        """Harmless when it is held. Raises SpoolLockedError, naming the process that holds the spool."""
+        if self.is_held:
+            return
         try:
             descriptor = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW, 0o600)
         except OSError as error:

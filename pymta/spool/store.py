@@ -68,8 +68,9 @@ class _Open:
 class SqliteSpool:
     """`ports.Spool` in `directory`, which is made for its owner only.
 
-    After a failed write or sync, changes raise SpoolError until the spool is closed and opened again; reading
-    goes on. Nothing is synced twice: after an error the system may have dropped what it could not write.
+    After a failed write or sync, `failure` is set and changes raise SpoolError until `reopen`, or `close` and
+    `open`; reading goes on. Nothing is synced twice: after an error the system may have dropped what it could not
+    write.
     """
 
     def __init__(
@@ -92,7 +93,11 @@ class SqliteSpool:
         self._faults = faults
         self._lock = SpoolLock(directory / "lock")
         self._live: set[QueueId] = set()
+        # Messages of which a failure left unknown whether they are stored; the next opening looks.
+        self._unsure: set[QueueId] = set()
         self._state: _Open | None = None
+        self._ids: QueueIds | None = None
+        self._lost: SpoolError | None = None
         self._cleaning: asyncio.Future[None] | None = None
 
     # -- opening and closing
@@ -104,34 +109,60 @@ class SqliteSpool:
         loop = asyncio.get_running_loop()
         state = await asyncio.to_thread(self._open, loop)
         state.commits.start()
+        self._live -= self._unsure
+        self._unsure.clear()
         self._state = state
+        self._ids = state.ids
+        self._lost = None
         self._cleaning = asyncio.ensure_future(self._remove_strays(state))
 
     def _open(self, loop: asyncio.AbstractEventLoop) -> _Open:
+        was_locked = self._lock.is_held
         try:
             self._directory.mkdir(mode=0o700, parents=True, exist_ok=True)
             self._lock.acquire()
             self._content.mkdir(mode=0o700, exist_ok=True)
             sync_directory(self._directory)
         except OSError as error:
-            self._lock.release()
+            if not was_locked:
+                self._lock.release()
             raise SpoolError(f"{self._directory}: {error.strerror}") from error
         try:
             writer = Writer(self._database, self._faults)
-            floor = writer.last_id_time()
+            floor = max(writer.last_id_time(), self._ids.last if self._ids else 0)
             ids = QueueIds(
                 self._clock.now, long=self._long_ids, instance=self.instance, floor=floor, slots=self._id_slots
             )
             commits = GroupCommit(writer, loop, lambda: ids.last, self._forget_files)
             readers = Reader(self._database), Reader(self._database)
         except BaseException:
-            self._lock.release()
+            if not was_locked:
+                self._lock.release()
             raise
         pools = [ThreadPoolExecutor(count, f"spool-{use}") for use, count in (("read", 1), ("list", 1), ("files", 4))]
         return _Open(writer, commits, ids, *readers, *pools)
 
+    @property
+    def failure(self) -> SpoolError | None:
+        """Why nothing is stored at present."""
+        return self._state.commits.failure if self._state else self._lost
+
+    async def reopen(self) -> None:
+        """Begin anew after a failure, with what is on the disk; nobody else gets the spool in between.
+
+        Raises SpoolError; then it is closed, and `reopen` may be tried again. Ids are given all the while.
+        """
+        self._lost = self.failure or SpoolError(f"{self._directory} is not open")
+        await self._shut()
+        await self.open()
+
     async def close(self) -> None:
         """Finish what is under way and give the spool free; harmless when it is not open."""
+        self._lost = None
+        await self._shut()
+        self._lock.release()
+
+    async def _shut(self) -> None:
         state, self._state = self._state, None
         if state is None:
             return
@@ -154,7 +185,11 @@ class SqliteSpool:
             if state.commits.failure is None:
                 state.writer.apply([], [], [], state.ids.last)
         state.writer.close()
-        self._lock.release()
+
+    def _known_ids(self) -> QueueIds:
+        if self._ids is None or (self._state is None and self._lost is None):
+            raise SpoolError(f"{self._directory} is not open")
+        return self._ids
 
     def _opened(self) -> _Open:
         if self._state is None:
@@ -164,7 +199,7 @@ class SqliteSpool:
     # -- changing
 
     def new_queue_id(self) -> QueueId:
-        return self._opened().ids.new()
+        return self._known_ids().new()
 
     @property
     def instance(self) -> int:
@@ -174,11 +209,11 @@ class SqliteSpool:
     @property
     def last_id_time(self) -> int:
         """The time of the newest id that was given or noted, in microseconds."""
-        return self._opened().ids.last
+        return self._known_ids().last
 
     def note_id_time(self, moment: int) -> None:
         """Another process gave an id of this time."""
-        ids = self._opened().ids
+        ids = self._known_ids()
         ids.last = max(ids.last, moment)
 
     def new_content(self, queue_id: QueueId) -> ContentWriter:
@@ -200,7 +235,8 @@ class SqliteSpool:
             new = encode(entry, None if content.in_file else content.content().data)
             await state.commits.submit(new)
         except StorageFailure:
-            # The row may be on the disk: its file stays until the next start has looked.
+            # The row may be on the disk: its file stays until the next opening has looked.
+            self._unsure.add(entry.queue_id)
             raise
         except SpoolError:
             content.abandon()

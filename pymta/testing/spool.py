@@ -62,6 +62,7 @@ class MemorySpool:
         self._contents: dict[QueueId, bytes] = {}
         self._is_open = False
         self.failure: SpoolError | None = None
+        self.stays_broken = False
 
     async def open(self) -> None:
         if self._is_open:
@@ -70,6 +71,12 @@ class MemorySpool:
 
     async def close(self) -> None:
         self._is_open = False
+
+    async def reopen(self) -> None:
+        """Leaves `failure` behind, unless `stays_broken`."""
+        if self.stays_broken and self.failure is not None:
+            raise self.failure
+        self.failure = None
 
     def _check_open(self) -> None:
         if not self._is_open:

@@ -343,3 +343,56 @@ async def test_a_removed_message_leaves_no_row(disk: Disk) -> None:
         for table in ("messages", "recipients", "content"):
             assert database.execute(f"SELECT count(*) FROM {table}").fetchone() == (0,)
     await disk.spool.open()
+
+
+@pytest.mark.parametrize("step", ["transaction begun", "rows written"])
+async def test_a_spool_that_failed_is_opened_again_with_its_lock_and_ids(disk: Disk, step: str) -> None:
+    kept = await disk.put()
+    disk.fault = (step, OSError(5, "Input/output error"))
+    with pytest.raises(SpoolError):
+        await disk.put(LARGE)
+    disk.fault = None
+    with pytest.raises(SpoolError):
+        await disk.put()
+    assert disk.spool.failure is not None
+    last = disk.spool.new_queue_id()
+    other = SqliteSpool(disk.directory, RecordingLog(), ManualClock())
+    reopening = asyncio.create_task(disk.spool.reopen())
+    while not reopening.done():
+        with pytest.raises(SpoolLockedError):
+            await other.open()
+        assert disk.spool.new_queue_id() > last
+    await reopening
+    assert disk.spool.failure is None
+    stored = await disk.put(LARGE)
+    assert stored.queue_id > last
+    found = await disk.ids()
+    assert [found[0], found[-1]] == [kept.queue_id, stored.queue_id]
+    # A transaction that failed after its commit record was written may count: then its content is there too.
+    for queue_id in found:
+        entry = await disk.spool.load(queue_id)
+        assert entry is not None
+        assert sum([len(piece) async for piece in disk.spool.content(entry).chunks()]) == entry.size
+    await asyncio.sleep(0.3)
+    assert set(disk.files()) == {name for name in found if name != kept.queue_id}
+
+
+async def test_reopening_is_tried_until_it_works(disk: Disk) -> None:
+    kept = await disk.put()
+    disk.fault = ("transaction begun", OSError(5, "Input/output error"))
+    with pytest.raises(SpoolError):
+        await disk.put()
+    disk.fault = None
+    database = disk.directory / "queue.db"
+    aside = database.rename(disk.directory / "aside")
+    database.mkdir()
+    for _ in range(2):
+        with pytest.raises(SpoolError):
+            await disk.spool.reopen()
+        assert disk.spool.failure is not None and disk.spool.new_queue_id()
+        with pytest.raises(SpoolError):
+            await disk.put()
+    database.rmdir()
+    aside.rename(database)
+    await disk.spool.reopen()
+    assert await disk.ids() == [kept.queue_id]

@@ -455,7 +455,8 @@ async def test_a_message_that_cannot_be_stored_is_refused_and_not_delivered(bed:
     with pytest.raises(SpoolError):
         await bed.send()
     await asyncio.sleep(0.02)
-    assert bed.agent.requests == [] and bed.log.lines == []
+    assert bed.agent.requests == []
+    assert bed.log.lines == ["the queue cannot be written, mail is refused until it can: read-only"]
 
 
 async def test_a_message_whose_client_gave_up_during_the_commit_is_delivered(bed: Bed) -> None:
@@ -1146,3 +1147,22 @@ async def test_a_report_that_fails_otherwise_is_not_worth_another_delivery(bed: 
     assert len(bed.agent.requests) == 1
     assert await bed.spool.load(entry.queue_id) is None
     assert bed.lines("cannot send a delivery report: RuntimeError")
+
+
+async def test_after_a_failed_sync_the_spool_is_opened_again(bed: Bed) -> None:
+    bed.queue._keeper._first_seconds = 0.02
+    bed.agent.gate = asyncio.Event()
+    active = await bed.send()
+    await bed.until(lambda: bed.agent.busy)
+    bed.spool.failure, bed.spool.stays_broken = SpoolError("sync: Input/output error"), True
+    with pytest.raises(SpoolError):
+        await bed.send()
+    bed.agent.gate.set()
+    await bed.until(lambda: bed.lines("cannot be opened again yet") and bed.lines("cannot record the delivery"))
+    assert bed.queue.is_active(active.queue_id)
+    bed.spool.stays_broken = False
+    await bed.until(lambda: bed.lines("the queue is open again"))
+    await bed.send()
+    await bed.until(lambda: len(bed.lines("removed")) == 2)
+    assert len(bed.agent.requests) == 2, "what was delivered meanwhile is not delivered again"
+    assert len(bed.lines("cannot be written, mail is refused")) == 1
