@@ -31,13 +31,15 @@ _TIME_ERROR = 5
 
 
 async def greeting(address: str, port: int) -> str:
-    """The first line of an SMTP server. Raises OSError and TimeoutError, after at most 8 seconds."""
+    """The first line of an SMTP server. Raises OSError, after at most 8 seconds."""
     async with asyncio.timeout(_CONNECT_SECONDS):
         reader, writer = await asyncio.open_connection(address, port, limit=2048)
         try:
-            line = await reader.readline()
+            line = await reader.readuntil(b"\n")
             writer.write(b"QUIT\r\n")
             await writer.drain()
+        except (asyncio.IncompleteReadError, asyncio.LimitOverrunError):
+            raise ConnectionError("what answers is no mail server") from None
         finally:
             writer.close()
     return line.decode("latin-1").strip()

@@ -86,6 +86,15 @@ def test_hashes_of_nothing() -> None:
     assert digest(b"", [], is_relaxed=True) == b64decode("47DEQpj8HBSa+/TImW+5JCeuQeRkm5NMpJWZG3hSuFU=")
 
 
+def test_the_example_of_the_standards() -> None:
+    """RFC 6376 A.2 (simple) and RFC 8463 A.3 (relaxed) have the same body."""
+    body = b"Hi.\r\n\r\nWe lost the game. Are you hungry yet?\r\n\r\nJoe.\r\n"
+    expected = b64decode("2jUSOH9NhtVGCQWNr9BrIAPreKQjO6Sn7XIkfJVOzv8=")
+    assert digest(body, [], is_relaxed=False) == expected
+    blanks = body.replace(b". Are", b". \t Are").replace(b"yet?", b"yet? ") + b"\r\n"
+    assert digest(blanks, [], is_relaxed=True) == expected
+
+
 @pytest.mark.parametrize(
     "body", [b" " * 1_000_000, b" \t" * 500_000 + b"x", b"\r\n" * 500_000, b" \r\n" * 300_000, b"\r" * 900_000]
 )

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from pymta.auth.dkim_sign_header import HeaderFields, SignatureField, Tags, relaxed_field, split_fields
-from pymta.auth.keys import KeyProblem, parse_private_key
+from pymta.auth.keys import KeyProblem, parse_private_key, parse_public_key
 from pymta.errors import ConfigError
 from pymta.model.envelope import Client, Origin
 from pymta.model.reply import Reply
@@ -202,6 +202,13 @@ class TestKeys:
         assert parse_private_key(b"text before\n" + pem).public == key.public
         with pytest.raises(KeyProblem, match="not a private key"):
             parse_private_key(pem[:80])
+
+    def test_the_key_of_rfc_8463(self) -> None:
+        key = parse_private_key(b"nWGxne/9WmC6hEr0kuwsxERJxWl7MmkZcDusAxyuf2A=\n")
+        assert (key.algorithm, key.public) == ("ed25519-sha256", "11qYAYKxCrfVS/7TyWQHOg7hcvPapiMlrwIaaPcHURo=")
+        public = parse_public_key(key.public, "ed25519")
+        assert public.verifies(bytes(32), key.sign(bytes(32)))
+        assert not public.verifies(b"x" * 32, key.sign(bytes(32)))
 
     def test_the_text_of_a_problem_never_shows_the_key(self) -> None:
         pem = private_key("rsa")
