@@ -41,6 +41,7 @@ format: $(STAMP)
 
 bench: $(STAMP) peers
 	$(BIN)/python -m bench
+	$(BIN)/python -m bench.authentication
 
 clean:
 	rm -rf $(VENV) .peers

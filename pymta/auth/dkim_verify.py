@@ -18,6 +18,7 @@ from pymta.model.dns import Answer, Lookup
 from pymta.ports import Resolver
 
 MAXIMUM_HEADER = 262_144
+MAXIMUM_LINES = 5_000
 _FIELD_NAME = "dkim-signature"
 _KEY_TIME_LIMIT = 20.0
 _LONGEST_AUTHOR = 998
@@ -72,15 +73,15 @@ class _Body:
 class DkimInspection:
     """One message under verification: `write` its content as it passes, then ask for the `results`.
 
-    Lines end in CRLF; a bare CR or LF is text, as it was for the signer. The header is kept up to 256 KiB, of the
-    body only hashes. `now` is the time of arrival in seconds since the epoch.
+    Lines end in CRLF; a bare CR or LF is text, as it was for the signer. The header is kept up to 256 KiB and 5,000
+    lines, of the body only hashes. `now` is the time of arrival in seconds since the epoch.
     """
 
     def __init__(self, rules: VerifyRules, now: float) -> None:
         self._rules = rules
         self._now = now
         self._buffer: bytearray | None = bytearray()
-        self._is_too_large = False
+        self._excess = ""
         self._fields = HeaderFields(())
         self._found: list[Signature | DkimResult] = []
         self._bodies: dict[tuple[bool, int | None], _Body] = {}
@@ -98,15 +99,15 @@ class DkimInspection:
         elif (end := buffer.find(_END_OF_HEADER, seen)) >= 0:
             self._end_header(bytes(buffer[: end + 2]), bytes(buffer[end + 4 :]))
         elif len(buffer) > MAXIMUM_HEADER:
-            self._is_too_large = True
+            self._excess = f"header larger than {MAXIMUM_HEADER} bytes"
             self._end_header(b"", b"")
 
     async def results(self, resolver: Resolver) -> tuple[DkimResult, ...]:
         """One result per signature, topmost first; empty where there is none. To be asked once, at the end."""
         if self._buffer is not None:
             self._end_header(bytes(self._buffer), b"")
-        if self._is_too_large:
-            return (DkimResult(Result.NEUTRAL, reason=f"header larger than {MAXIMUM_HEADER} bytes"),)
+        if self._excess:
+            return (DkimResult(Result.NEUTRAL, reason=self._excess),)
         for body in self._bodies.values():
             body.finish()
         return tuple(await asyncio.gather(*(self._result(one, resolver) for one in self._found)))
@@ -115,6 +116,10 @@ class DkimInspection:
 
     def _end_header(self, header: bytes, body: bytes) -> None:
         self._buffer = None
+        if header.count(b"\n") > MAXIMUM_LINES:
+            # The work for so many fields would be felt by other sessions.
+            self._excess = f"header of more than {MAXIMUM_LINES} lines"
+            return
         fields = split_fields(header if header.endswith(b"\r\n") or not header else header + b"\r\n")
         self._fields = HeaderFields(fields)
         named = [(field.partition(b":")[0].rstrip(b" \t").lower(), field) for field in fields]
