@@ -61,6 +61,8 @@ _BY_NAME = frozenset(
         "content_filter",
         "data_directory",
         "default_database_type",
+        "doctor_dns_blocklists",
+        "doctor_outbound_probe",
         "enable_long_queue_ids",
         "fallback_transport_maps",
         "inet_interfaces",

@@ -169,10 +169,9 @@ class Configured:
         text = self._opendkim.text("KeyTable") if self._opendkim else self.settings.dkim_key_table
         return Source.parse(text, self.base, "KeyTable").path if text else None
 
-    def folders(self) -> list[Path]:
-        """Where the key files are."""
-        paths = [self.base / rule.key for rule in self.rules if rule.key.startswith(PATH_STARTS)]
-        return list(dict.fromkeys(path.parent for path in paths))
+    def paths(self) -> list[Path]:
+        """The key files in use."""
+        return [(self.base / rule.key).resolve() for rule in self.rules if rule.key.startswith(PATH_STARTS)]
 
     def of(self, domain: str | None, selector: str | None) -> list[SignatureRule]:
         """The rules for a domain, or all; raises ConfigError where there is none."""
@@ -246,4 +245,6 @@ def _retired(options: argparse.Namespace, _: Resolver | None) -> int:
     from pymta.cli.dkim_rotate import report_retired
 
     config = Config.load(config_directory(options.config))
-    return report_retired(config, [options.directory] if options.directory else Configured(config).folders())
+    paths = Configured(config).paths()
+    folders = [options.directory] if options.directory else list(dict.fromkeys(path.parent for path in paths))
+    return report_retired(config, folders, paths)

@@ -7,7 +7,7 @@ import json
 import os
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -104,13 +104,10 @@ class Rotation:
             print(f"Say `pymta reload`: {error}")
 
     def _note_old(self) -> None:
-        note = {"domain": self._rule.domain, "selector": self._rule.selector, "retired": time.time()}
-        path = self._old_path.with_suffix(".retired")
-        path.write_text(json.dumps(note) + "\n")
-        print(
-            f"Keep {record_name(self._rule.selector, self._rule.domain)} published until the mail signed with it has "
-            "left: `pymta-dkim retired` tells when."
-        )
+        name = record_name(self._rule.selector, self._rule.domain)
+        note = {"name": name, "key": str(self._old_path.resolve()), "retired": time.time()}
+        self._old_path.with_name(f"{name}.retired").write_text(json.dumps(note) + "\n")
+        print(f"Keep {name} published until the mail signed with it has left: `pymta-dkim retired` tells when.")
 
 
 def switch(configured: Configured, rule: SignatureRule, selector: str, path: Path) -> str:
@@ -162,19 +159,19 @@ def _opendkim_line(line: str, rule: SignatureRule, selector: str, path: Path) ->
     return f"{match[1]}{values[match[1].strip().lower()]}{match[3]}"
 
 
-def report_retired(config: Config, folders: Sequence[Path]) -> int:
+def report_retired(config: Config, folders: Sequence[Path], in_use: Collection[Path]) -> int:
     """Say of every old key whether mail that was signed with it is still queued; 1 where there is such mail."""
     notes = sorted({path for folder in folders for path in folder.glob("*.retired")})
     if not notes:
         print("No key was replaced here.")
         return 0
     rows = list(ask(SpoolPlaces.below(config.text("queue_directory")), "list", {}))
-    return max([_report_note(path, rows) for path in notes])
+    return max([_report_note(path, rows, in_use) for path in notes])
 
 
-def _report_note(path: Path, rows: Sequence[Mapping[str, Any]]) -> int:
+def _report_note(path: Path, rows: Sequence[Mapping[str, Any]], in_use: Collection[Path]) -> int:
     note = json.loads(path.read_text())
-    name = record_name(note["selector"], note["domain"])
+    name, key = note["name"], Path(note["key"])
     waiting = sum(float(row["arrival_time"]) <= note["retired"] for row in rows)
     if waiting:
         print(
@@ -182,8 +179,10 @@ def _report_note(path: Path, rows: Sequence[Mapping[str, Any]]) -> int:
         )
         return 1
     day = time.strftime("%Y-%m-%d", time.localtime(note["retired"]))
+    # Other domains may sign with the same file.
+    files = [path] if key in in_use or not key.exists() else [key, path]
     print(
-        f"{name}: no mail signed with it is in the queue. Some days after {day}, "
-        f"when receivers have fetched theirs, remove the record, {path.with_suffix('.private')} and {path}."
+        f"{name}: no mail signed with it is in the queue. Some days after {day}, when receivers have fetched theirs, "
+        f"remove the record and {' and '.join(map(str, files))}."
     )
     return 0

@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-from pymta.app import listen_plan
+from pymta.app import listen_plan, make_plan
 from pymta.app.relay_probe import STRANGER, open_relays
 from pymta.auth.keys import KeyProblem, read_certificate
 from pymta.cli.doctor_report import Finding, ok, problem, unknown, warning
@@ -46,10 +46,11 @@ async def greeting(address: str, port: int) -> str:
 
 
 async def check_listening(config: Config) -> list[Finding]:
-    """Every smtpd service answers with 220, and one of them is on port 25."""
+    """Every smtpd service answers with 220, and one of them is on port 25. TLS from the first byte is not tried."""
     findings, ports = [], set()
+    wrapped = {one.key for one in make_plan(config).smtpd if config.for_service(one).value("smtpd_tls_wrappermode")}
     for key, places in listen_plan(config).items():
-        for place in places:
+        for place in () if key in wrapped else places:
             ports.add(place.port)
             address = place.host or ("127.0.0.1" if place.family == socket.AF_INET else "::1")
             findings.append(await _check_port(key, address, place.port))

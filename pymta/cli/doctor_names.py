@@ -84,17 +84,16 @@ async def check_mx(subject: Subject) -> list[Finding]:
         return [problem("MX", "there is none", why, fix)]
     if any(not record.host for record in answer.mx):
         return [warning("MX", "the null MX says that the domain takes no mail (RFC 7505)", "no answer can arrive", fix)]
-    findings = [await _check_exchanger(subject, record.host, fix) for record in sorted(answer.mx, key=_preference)]
+    findings = [
+        await _check_exchanger(subject, record.host, fix)
+        for record in sorted(answer.mx, key=lambda one: one.preference)
+    ]
     if not any(record.host.lower() == subject.hostname.lower() for record in answer.mx):
         names = ", ".join(record.host for record in answer.mx)
         findings.append(
             warning("MX", f"{subject.hostname} is not among {names}", "mail for the domain arrives elsewhere")
         )
     return findings
-
-
-def _preference(record: object) -> int:
-    return int(getattr(record, "preference", 0))
 
 
 async def _check_exchanger(subject: Subject, host: str, fix: str) -> Finding:

@@ -166,8 +166,8 @@ class TestRotate:
         assert f"example.com:mail2:{folder}/mail2.private" in text
         assert other in text
         assert "# mine\n" in text and "mydomain = example.com" in text
-        note = json.loads((folder / "mail.retired").read_text())
-        assert (note["domain"], note["selector"]) == ("example.com", "mail")
+        note = json.loads((folder / f"{NAME}.retired").read_text())
+        assert (note["name"], note["key"]) == (NAME, str(path))
         assert (folder / "mail2.private").stat().st_mode & 0o7777 == 0o600
 
     def test_nothing_changes_while_dns_has_it_not(self, folder: Path) -> None:
@@ -202,7 +202,8 @@ class TestRotate:
     def test_the_old_key_may_go_when_its_mail_is_gone(
         self, folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        (folder / "mail.retired").write_text(json.dumps({"domain": "example.com", "selector": "mail", "retired": 1000}))
+        path = write_key(folder / "mail.private")
+        (folder / f"{NAME}.retired").write_text(json.dumps({"name": NAME, "key": str(path), "retired": 1000}))
         configure(folder, "")
         rows = [{"arrival_time": 900}, {"arrival_time": 2000}]
         monkeypatch.setattr("pymta.cli.dkim_rotate.ask", lambda *_: iter(rows))
@@ -210,4 +211,7 @@ class TestRotate:
         assert f"{NAME}: keep it published, 1 older message is still in the queue" in capsys.readouterr().out
         rows.pop(0)
         assert run(folder, "retired", "-D", str(folder)) == 0
-        assert "remove the record" in capsys.readouterr().out
+        assert f"remove the record and {path} and {folder}/{NAME}.retired" in capsys.readouterr().out
+        configure(folder, f"dkim_keys = example.org:mail:{path}")
+        assert run(folder, "retired") == 0
+        assert f"remove the record and {folder}/{NAME}.retired" in capsys.readouterr().out
