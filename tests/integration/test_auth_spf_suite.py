@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import dns.message
@@ -14,11 +16,14 @@ import pytest
 from pymta.auth.spf import check_host
 from pymta.dns.resolver import DnsResolver
 from pymta.model.authentication import SpfIdentity
+from pymta.model.envelope import Client
 from pymta.runtime.clock import SystemClock
+from tests.support.authentication import fields, receiver
 from tests.support.dns_server import DnsServer
 from tests.support.spf_suite import ABSENT, Scenario, load
 
 CASES = load("rfc7208-tests.yml")
+RESULTS = "Authentication-Results"
 pytestmark = pytest.mark.skipif(not CASES, reason=ABSENT)
 
 
@@ -67,6 +72,40 @@ def _rdata(rdtype: str, value: str) -> Any:
         preference, _, host = value.partition(" ")
         return dns.rdata.from_text("IN", "MX", f"{preference} {host.rstrip('.')}.")
     return dns.rdata.from_text("IN", rdtype, f"{value.rstrip('.')}." if rdtype in ("CNAME", "PTR") else value)
+
+
+def scenarios() -> list[Scenario]:
+    return list({case.scenario.title: case.scenario for case in CASES}.values())
+
+
+# Senders that smtpd itself refuses, since they are no addresses.
+NOT_OVER_SMTP = {"emptylabel", "toolonglabel", "dorky-sentinel"}
+
+
+@pytest.mark.parametrize("scenario", scenarios(), ids=lambda scenario: scenario.title)
+async def test_every_case_in_an_smtp_session(
+    scenario: Scenario, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The client's address is the case's; the result is what the reply and the header say."""
+    host = ""
+    monkeypatch.setattr(
+        "pymta.smtpd.service.client_from_socket",
+        lambda *addresses: Client(address=host, port="1025", name="unknown", name_status=5),
+    )
+    wrong, number = [], 0
+    options = {"spf_enable": "yes", "spf_identities": "mailfrom", "mynetworks": "203.0.113.250"}
+    async with receiver(tmp_path, monkeypatch, SuiteServer(scenario), **options) as mx:
+        for case in (case for case in CASES if case.scenario is scenario and case.name not in NOT_OVER_SMTP):
+            host = case.host
+            code, text = await mx.send(b"Subject: x\r\n\r\nx\r\n", case.mail_from, case.helo)
+            if code == 250:
+                number += 1
+                found = re.findall(r"\bspf=(\w+)", "".join(fields(await mx.delivered(number), [RESULTS])))
+            else:
+                found = re.findall(r"SPF (\w+)", text)
+            if len(found) != 1 or found[0] not in case.results:
+                wrong.append((case.name, code, text, found, case.results))
+    assert not wrong, "\n".join(map(str, wrong))
 
 
 @pytest.fixture

@@ -80,11 +80,11 @@ class Receiver:
 async def receiver(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
-    zones: Zones,
+    zones: Zones | DnsServer,
     behaviours: Mapping[str, str] | None = None,
     **parameters: str,
 ) -> AsyncIterator[Receiver]:
-    async with DnsServer(zones, behaviours) as dns:
+    async with zones if isinstance(zones, DnsServer) else DnsServer(zones, behaviours) as dns:
         monkeypatch.setattr(
             "pymta.app.mta.DnsResolver", lambda clock: DnsResolver(clock, [dns.address], timeout=0.3, attempts=1)
         )
