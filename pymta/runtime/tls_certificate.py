@@ -116,4 +116,9 @@ def _time(element: _Element) -> datetime:
     text = element.value.decode("ascii")
     if element.tag == _UTC_TIME:
         text = ("19" if text[:2] >= "50" else "20") + text
-    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
+    # Not strptime(): it imports a module when it is first used, which may be after root was given up.
+    if len(text) != 15 or not text.endswith("Z"):
+        raise ValueError(f"not a time: {text!r}")
+    parts = (text[:4], text[4:6], text[6:8], text[8:10], text[10:12], text[12:14])
+    year, month, day, hour, minute, second = map(int, parts)
+    return datetime(year, month, day, hour, minute, second, tzinfo=UTC)
