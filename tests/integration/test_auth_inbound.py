@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from pymta.model.access import Verdict
 from pymta.model.authentication import Result
-from tests.support.authentication import ID, fields, receiver
+from pymta.model.reply import Reply
+from tests.support.authentication import ID, fields, parsed_by_perl, receiver
 from tests.support.dkim_messages import BODY, HEADER, RFC8463, RFC8463_ZONE
 
 HERE = {"TXT": ['"v=spf1 ip4:127.0.0.1 -all"']}
@@ -158,6 +160,63 @@ async def test_a_key_that_nobody_can_give_now_is_a_temperror(
         assert (await mx.send(RFC8463))[0] == 250
         told = fields(await mx.delivered(), TOLD)[0]
         assert told.count('dkim=temperror reason="no answer from DNS"') == 2
+
+
+@pytest.mark.parametrize(
+    ("zone", "behaviour", "code", "result"),
+    [
+        ({"TXT": ['"v=spf1 +all"']}, "timeout", 451, ""),
+        ({"TXT": ['"v=spf1 +all"']}, "garbage", 451, ""),
+        ({"TXT": ['"v=spf1 +all"']}, "truncate", 250, "pass"),
+        ({"TXT": ['"v=spf1 +all"']}, "late", 250, "pass"),
+        ({"CNAME": ["odd.example."]}, "", 250, "none"),
+        ({"CNAME": ["elsewhere.example."]}, "no-chase", 250, "none"),
+        ({"TXT": [" ".join(['"' + "x" * 250 + '"'] * 250)]}, "truncate", 250, "none"),
+        ({"TXT": ['"v=spf1 " ' + " ".join(['"' + "ip4:192.0.2.1 " * 17 + '"'] * 250)]}, "truncate", 250, "permerror"),
+        ({"TXT": ['"v=spf1 -all"', '"v=spf1 +all"']}, "", 250, "permerror"),
+        ({"TXT": ['"v=spf1 include:odd.example -all"']}, "", 250, "permerror"),
+    ],
+)
+async def test_name_servers_that_misbehave(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, zone: dict[str, list[str]], behaviour: str, code: int, result: str
+) -> None:
+    zones, behaviours = {**ZONES, "odd.example": zone}, {"odd.example": behaviour}
+    async with receiver(tmp_path, monkeypatch, zones, behaviours, spf_enable="yes") as mx:
+        assert (await mx.send(MESSAGE, "joe@odd.example"))[0] == code
+        if code == 250:
+            assert f"spf={result} " in fields(await mx.delivered(), TOLD)[0]
+
+
+async def test_a_key_of_64_kilobytes_is_no_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    huge = {name: {"TXT": [" ".join(['"' + "A" * 250 + '"'] * 250)]} for name in RFC8463_ZONE}
+    behaviours = dict.fromkeys(RFC8463_ZONE, "truncate")
+    async with receiver(tmp_path, monkeypatch, {**ZONES, **huge}, behaviours, dkim_verify="yes") as mx:
+        assert (await mx.send(RFC8463))[0] == 250
+        assert fields(await mx.delivered(), TOLD)[0].count('dkim=permerror reason="key record: too long"') == 2
+
+
+async def test_a_rule_of_the_app_may_refuse_by_the_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    async with receiver(tmp_path, monkeypatch, ZONES, spf_enable="yes", dkim_verify="yes") as mx:
+        mx.watcher.verdict = Verdict(Reply.of(550, "This message proves no sender", "5.7.26"))
+        assert await mx.send(MESSAGE) == (550, "5.7.26 This message proves no sender")
+        assert not mx.inbox.messages
+
+
+async def test_fields_are_read_by_others_as_they_are_meant(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Perl's Mail::AuthenticationResults, a parser that knows nothing of ours."""
+    async with receiver(tmp_path, monkeypatch, ZONES, spf_enable="yes", dkim_verify="yes") as mx:
+        await mx.send(RFC8463.replace(b"Hi.", b"Ho."), "joe@soft.example")
+        (field,) = fields(await mx.delivered(), ["Authentication-Results"])
+        assert parsed_by_perl(field.partition(": ")[2]) == [
+            "id mx.example.net",
+            "dkim fail header.d=football.example.com header.i=@football.example.com header.s=brisbane "
+            "header.a=ed25519-sha256 header.b=/gCrinpc reason=body hash did not verify",
+            "dkim fail header.d=football.example.com header.i=@football.example.com header.s=test "
+            "header.a=rsa-sha256 header.b=F45dVWDf reason=body hash did not verify",
+            "spf none smtp.helo=client.example.com",
+            "spf softfail smtp.mailfrom=joe@soft.example",
+            "iprev fail policy.iprev=127.0.0.1",
+        ]
 
 
 async def test_a_large_message_is_verified_as_it_passes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

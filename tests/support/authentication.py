@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
+import shutil
 import smtplib
+import subprocess
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from pathlib import Path
 
@@ -16,6 +19,7 @@ from pymta.model.access import AccessContext, Verdict
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import Content
 from tests.support.dns_server import DnsServer
+from tests.support.peers import ROOT, missing
 
 Zones = Mapping[str, Mapping[str, Sequence[str]]]
 ID = "mx.example.net"
@@ -31,16 +35,17 @@ class Inbox:
 
 
 class Watcher:
-    """A restriction that remembers what it was shown at the end of data."""
+    """A restriction that remembers what it was shown at the end of data, and answers with `verdict`."""
 
     name = "watch"
 
     def __init__(self) -> None:
         self.seen: list[AccessContext] = []
+        self.verdict: Verdict | None = None
 
     async def check(self, context: AccessContext) -> Verdict | None:
         self.seen.append(context)
-        return None
+        return self.verdict
 
 
 class Receiver:
@@ -113,3 +118,36 @@ def fields(content: bytes, names: Iterable[str]) -> list[str]:
     header = content.partition(b"\r\n\r\n")[0].decode("utf-8", "replace").replace("\r\n\t", " ").replace("\r\n ", " ")
     wanted = {name.lower() for name in names}
     return [line for line in header.split("\r\n") if line.partition(":")[0].lower() in wanted]
+
+
+_PERL = r"""
+use strict; use warnings; use Mail::AuthenticationResults::Parser;
+my $header = Mail::AuthenticationResults::Parser->new()->parse(shift);
+print "id ", $header->value->value, "\n";
+for my $entry (@{$header->children}) {
+    my (@found, @reasons);
+    for my $child (@{$entry->children}) {
+        next if ref($child) =~ /Comment/;
+        push @{$child->key eq "reason" ? \@reasons : \@found}, $child->key . "=" . $child->value;
+    }
+    print join(" ", $entry->key, $entry->value, @found, @reasons), "\n";
+}
+"""
+
+
+def parsed_by_perl(value: str) -> list[str]:
+    """An Authentication-Results value as Mail::AuthenticationResults reads it, one line per method."""
+    perl = ROOT / "usr/share/perl5"
+    if not (perl / "Mail/AuthenticationResults").exists() or not shutil.which("perl"):
+        missing("Mail::AuthenticationResults is not here: run `make peers` (needs apt-get and Debian's packages)")
+    library = ROOT / "usr/lib/x86_64-linux-gnu/perl5"
+    done = subprocess.run(
+        ["perl", "-e", _PERL, value],
+        env={**os.environ, "PERL5LIB": f"{perl}:{library / '5.36'}:{library}"},
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout.splitlines()
