@@ -7,7 +7,6 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 import aiosmtpd.smtp
-
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.ports import Draft, SaslExchange
@@ -273,6 +272,9 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
         """Decrypted data may come before the handshake is known to be done: it waits for the new transport."""
+        if self.accepted.is_reading():
+            # What comes behind our 220 is the handshake's.
+            self.accepted.pause_reading()
         self._flush(session)
         assert self._host.tls is not None, "a session begins TLS only where it is offered"
         first_bytes = bytes(self._early) if self._awaits_tls else b""
