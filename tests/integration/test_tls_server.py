@@ -76,7 +76,8 @@ async def test_starttls_is_offered_where_postfix_has_it() -> None:
         talk = await server.talk()
         await talk.reply()
         keywords = [line[4:].partition(" ")[0] for line in (await talk.ask("EHLO x")).split("\n")]
-        assert keywords[1:6] == ["PIPELINING", "SIZE", "VRFY", "STARTTLS", "ENHANCEDSTATUSCODES"]
+        place = keywords.index("STARTTLS")
+        assert keywords[place + 1] == "ENHANCEDSTATUSCODES" and "VRFY" in keywords[:place]
 
 
 async def test_starttls_is_a_discardable_keyword() -> None:
