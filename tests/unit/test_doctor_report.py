@@ -110,6 +110,12 @@ async def test_spf(zones: Zones, expected: list[str]) -> None:
         assert wanted == "ok" or text.startswith(wanted), texts
 
 
+async def test_the_eleventh_lookup_is_one_too_many() -> None:
+    for count, health in ((10, Health.OK), (11, Health.PROBLEM)):
+        findings = await doctor_policy.check_spf(subject(spf("v=spf1 " + "a:x.org " * count + "-all")))
+        assert findings[1].health is health
+
+
 async def test_spf_proposes_a_record_that_covers_this_host() -> None:
     missing = await doctor_policy.check_spf(subject({}))
     assert missing[0].fix == f'example.com. IN TXT "v=spf1 mx ip4:{HERE} -all"'

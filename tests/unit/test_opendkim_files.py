@@ -40,6 +40,7 @@ KEYS = "# all keys\none example.com:mail:/k/one\ntwo\texample.org:x:/k/two # sec
 @pytest.mark.parametrize(("senders", "author", "expected"), [
     ("*@example.com one\n*@* two\n", "joe@example.com", [("example.com", "mail", "/k/one")]),
     ("*@example.com one\n*@* two\n", "joe@EXAMPLE.com", [("example.com", "mail", "/k/one")]),
+    ("*@EXAMPLE.com one\n", "Joe@example.com", [("example.com", "mail", "/k/one")]),
     ("*@example.com one\n*@* two\n", "joe@example.net", [("example.org", "x", "/k/two")]),
     ("*@example.com one\n", "joe@sub.example.com", []),
     ("*@*.example.com one\n", "joe@sub.example.com", [("example.com", "mail", "/k/one")]),
@@ -87,6 +88,22 @@ def test_all_matches_where_several_signatures_are_wanted(tmp_path: Path) -> None
 def test_identity(tmp_path: Path) -> None:
     found = rules(tmp_path, KEYS, "* any:list@%\n").find("joe@a.net")
     assert found == (SignatureRule("a.net", "s", "/k/a.net.private", "list@a.net"),)
+
+
+@pytest.mark.parametrize(("identity", "tag"), [
+    ("list@example.com", " i=list@example.com;"), ("@sub.example.com", " i=@sub.example.com;"),
+    ("list@example.org", ""), ("list@notexample.com", ""), ("list", ""),
+])  # fmt: skip
+def test_an_identity_outside_of_the_domain_is_left_out(identity: str, tag: str, key: Path, tmp_path: Path) -> None:
+    values = {
+        "dkim_key_table": f"one=example.com:mail:{key}",
+        "dkim_signing_table": f"example.com=one:{identity}",
+    }
+    signed = sign(make(tmp_path, values), MESSAGE)
+    assert isinstance(signed, bytes)
+    text = signed.decode().replace("\r\n\t", " ")
+    assert (" i=" in text) == bool(tag)
+    assert tag in text
 
 
 def test_a_key_that_is_not_in_the_table(tmp_path: Path) -> None:
