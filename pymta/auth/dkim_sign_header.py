@@ -7,7 +7,7 @@ import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-_FIELD = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*+")
+_FIELD = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*")
 _NAME = "DKIM-Signature:"
 _LINE = 75
 _SIGNATURE_TAG = b";\r\n\tb="

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 # A name may be followed by blanks (RFC 5322 4.5.8); 8-bit bytes in a name end the header, as in Postfix.
-_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*+")
+_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
 _END_OF_FIELD = re.compile(rb"\n(?![ \t])(?=.)", re.DOTALL)
 _CRLF = b"\r\n"
 

@@ -23,8 +23,10 @@ _SPACED = frozenset({Kind.ATOM, Kind.QUOTED, Kind.LITERAL, Kind.COMMENT, Kind.AD
 # Lists of complete addresses, as nearly all headers are: nothing to do, seen without taking them apart.
 _ATEXT = rb"A-Za-z0-9!#$&'*+/=?^_`{|}~\-"
 _COMPLETE = rb"[%b.]++@(?:[A-Za-z0-9-]++\.)+[A-Za-z0-9-]++" % _ATEXT
-_COMPLETE_ITEM = rb'\s*+(?:%b|(?:"[^"\\]*+"|[%b. \t\r\n]++)*+<%b>)\s*+' % (_COMPLETE, _ATEXT, _COMPLETE)
-_COMPLETE_LIST = re.compile(rb"%b(?:,%b)*+" % (_COMPLETE_ITEM, _COMPLETE_ITEM))
+_PHRASE = rb'[%b. \t\r\n]*+(?:"[^"\\]*+"[%b. \t\r\n]*+)*' % (_ATEXT, _ATEXT)
+_COMPLETE_ITEM = rb"\s*+(?:%b|%b<%b>)\s*+" % (_COMPLETE, _PHRASE, _COMPLETE)
+# Groups are not repeated possessively: before 3.11.5 Python loses its place where the last round fails.
+_COMPLETE_LIST = re.compile(rb"%b(?:,%b)*" % (_COMPLETE_ITEM, _COMPLETE_ITEM))
 
 
 def is_complete_list(value: bytes) -> bool:

@@ -16,15 +16,16 @@ from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Body, Notify, Ret
 from pymta.model.reply import Reply
 
-_QUOTED = r'"(?>\\.|[^"\\])*+"'
+# No group is repeated possessively: before 3.11.5 Python loses its place where the last round fails.
+_QUOTED = r'"[^"\\]*(?:\\.[^"\\]*)*"'
 _PATH = re.compile(
-    rf'(?:<(?>\\.|{_QUOTED}|[^>\\"])*+>|{_QUOTED}|\\.|\[[^\s\]]*+\]|[^\s<"\\\[])++(?=\s|\Z)',
+    rf'(?>(?:<(?:\\.|{_QUOTED}|[^>\\"])*>|{_QUOTED}|\\.|\[[^\s\]]*\]|[^\s<"\\\[])+)(?=\s|\Z)',
     re.DOTALL,
 )
 _PLAIN = re.compile(
     r"<([A-Za-z0-9!#$%&'*+/=?^_`{|}~][A-Za-z0-9!#$%&'*+/=?^_`{|}~.-]*)@([A-Za-z0-9_-]+(?:\.[A-Za-z0-9_-]+)*)>"
 )
-_PIECE = re.compile(r'"((?>\\.|[^"\\])*+)"|\\(.)|(\[[^\]]*+\])|([^"\\\[])', re.DOTALL)
+_PIECE = re.compile(r'"([^"\\]*(?:\\.[^"\\]*)*)"|\\(.)|(\[[^\]]*\])|([^"\\\[])', re.DOTALL)
 _BACKSLASH = re.compile(r"\\(.)", re.DOTALL)
 _LABEL = re.compile(r"(?!-)[A-Za-z0-9_\x80-\U0010ffff-]{1,63}(?<!-)")
 _HEX = re.compile(r"\+(?![0-9A-Fa-f]{2})")
