@@ -23,7 +23,7 @@ from pymta.errors import ConfigError, PymtaError
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.runtime.descriptors import raise_limit
 from pymta.runtime.logging import MailLog, Sink, open_sink
-from pymta.runtime.loop import run
+from pymta.runtime.loop import log_strays, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
 from pymta.runtime.sockets import inherited_sockets, listen, notify_systemd
@@ -178,6 +178,7 @@ async def _serve(prepared: Prepared, ready: Ready) -> int:
         faults=from_environment(os.environ),
     )
     loop = asyncio.get_running_loop()
+    log_strays(loop, prepared.log.service(f"{prepared.config.text('syslog_name')}/master"))
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, mta.request_reload)

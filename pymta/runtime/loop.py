@@ -7,6 +7,8 @@ import os
 from collections.abc import Callable, Coroutine
 from typing import Any, TypeVar
 
+from pymta.ports import Log
+
 T = TypeVar("T")
 
 
@@ -21,6 +23,16 @@ def loop_factory(name: str | None = None) -> Callable[[], asyncio.AbstractEventL
         factory: Callable[[], asyncio.AbstractEventLoop] = uvloop.new_event_loop
         return factory
     return asyncio.new_event_loop
+
+
+def log_strays(loop: asyncio.AbstractEventLoop, log: Log) -> None:
+    """Have what no caller is left to hear of (a failed callback, accept() out of resources) on a line of the log."""
+
+    def note(_: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        log.error(f"{context.get('message', 'event loop')}{f': {error!r}' if error else ''}")
+
+    loop.set_exception_handler(note)
 
 
 def run(main: Coroutine[Any, Any, T], loop: str | None = None) -> T:

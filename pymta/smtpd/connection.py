@@ -199,7 +199,13 @@ class Connection(aiosmtpd.smtp.SMTP):
         wakeup = self._wakeup
         if wakeup is None or not self._session or self._question:
             return
-        self._question = self._pump(self._session)
+        try:
+            self._question = self._pump(self._session)
+        except Exception as error:
+            # asyncio would only drop the connection; the worker says why and says sorry.
+            if not wakeup.done():
+                wakeup.set_exception(error)
+            return
         if (self._question or self._is_closing) and not wakeup.done():
             wakeup.set_result(None)
 

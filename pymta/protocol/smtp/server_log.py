@@ -27,9 +27,8 @@ def escaped(text: str) -> str:
     """`text` on one line: line ends and control characters as backslash sequences."""
     if text.isprintable():
         return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+    # Not the codec unicode_escape: it is loaded at its first use, when root's folders may be closed to us.
+    return "".join(character if character.isprintable() else repr(character)[1:-1] for character in text)
 
 
 def reject_line(session: ServerSession, where: str, text: str, sender: Address | None = None) -> str:
