@@ -13,6 +13,7 @@ import pytest
 
 from pymta.model.access import PERMIT, AccessContext, Effect, EffectKind, Stage, Verdict
 from pymta.model.address import Address
+from pymta.protocol.smtp.server import ServerSession
 from pymta.testing import FakeResolver
 from tests.support.smtpd import Dialogue, MemoryIntake, Rules, running
 
@@ -516,3 +517,16 @@ async def test_idle_connections_are_small() -> None:
         assert (_resident() - before) / 300 < 100_000
         for talk in talks:
             talk.close()
+
+
+async def test_a_bug_of_ours_is_answered_with_421_and_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also where it shows while the client's bytes arrive, outside of any task."""
+    async with running() as server:
+        talk = await server.talk()
+        await talk.reply()
+        await talk.ask("EHLO x")
+        monkeypatch.setattr(ServerSession, "_read_command", lambda session, line: 1 / 0)
+        assert await talk.ask("NOOP") == "421 4.3.0 mx.example.com Error: internal error, try again later"
+        assert await talk.reply() == ""
+        await server.until(lambda: server.server.connection_count == 0)
+        assert "session with localhost[127.0.0.1]: ZeroDivisionError: division by zero" in server.log.lines
