@@ -9,6 +9,7 @@ from pymta.errors import SpoolError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueueEntry
 from pymta.ports import Content, DeliveryAgent, Log
+from pymta.qmgr import lines
 from pymta.qmgr.scheduler import Entry, Problem
 
 _SUSPENDED = "delivery temporarily suspended: "
@@ -82,8 +83,8 @@ def _destination_outcome(results: Sequence[DeliveryResult]) -> Problem | bool:
     return bool(results)
 
 
-def softened(result: DeliveryResult) -> tuple[DeliveryResult, str]:
-    """What counts with `soft_bounce`, and the word for the log: what would bounce waits instead."""
-    if result.outcome is not Outcome.BOUNCED:
-        return result, result.outcome.value
+def judged(result: DeliveryResult, *, soft_bounce: bool, is_probe: bool) -> tuple[DeliveryResult, str]:
+    """What counts, and the word for the log: with `soft_bounce` what would bounce waits instead, but for probes."""
+    if not soft_bounce or is_probe or result.outcome is not Outcome.BOUNCED:
+        return result, lines.status_word(result.outcome, is_probe=is_probe)
     return replace(result, outcome=Outcome.DEFERRED, status="4" + result.status[1:]), "SOFTBOUNCE"

@@ -24,11 +24,10 @@ class Clog:
         self._limit = active_limit
         self._interval = interval
 
-    def may_be(self, active: int) -> bool:
-        """Whether there is enough mail that a destination is worth a look."""
-        return self._interval > 0 and active > self._limit // _SHARE
-
     def check(self, group: Group, scheduler: Scheduler, active: int, now: float) -> None:
+        """Look at a destination that just got more; `active` is how many messages there are."""
+        if not self._interval or active <= self._limit // _SHARE:
+            return
         waiting, busy, window = scheduler.load(group.transport, group.name)
         place = group.transport, group.name
         if waiting + busy <= self._limit // _SHARE or now < self._warned.get(place, now):

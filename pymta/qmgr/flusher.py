@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 from pymta.errors import SpoolError
 from pymta.model.queue import QueueEntry, QueueFilter, QueueId
-from pymta.ports import Log, Spool
+from pymta.ports import Clock, Log, Spool
 from pymta.qmgr.feed import Feed
 
 _ROOM_CHECK_SECONDS = 0.05
@@ -25,6 +25,7 @@ class Flusher:
         self,
         spool: Spool,
         feed: Feed,
+        clock: Clock,
         log: Log,
         has_room: Callable[[], bool],
         is_active: Callable[[QueueId], bool],
@@ -32,6 +33,7 @@ class Flusher:
     ) -> None:
         self._spool = spool
         self._feed = feed
+        self._clock = clock
         self._log = log
         self._has_room = has_room
         self._is_active = is_active
@@ -42,7 +44,7 @@ class Flusher:
         """Begin, and return at once; what comes in later than now is not meant."""
         if query in self._running:
             return
-        task = asyncio.create_task(self._run(query, self._spool.new_queue_id()))
+        task = asyncio.create_task(self._run(query, self._clock.now()))
         self._running[query] = task
         task.add_done_callback(lambda done: self._running.pop(query, None))
 
@@ -53,18 +55,19 @@ class Flusher:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    async def _run(self, query: QueueFilter, horizon: QueueId) -> None:
+    async def _run(self, query: QueueFilter, began: float) -> None:
         try:
             with self._feed.reading() as outdated:
                 async for entry in self._spool.entries(query):
-                    if entry.queue_id > horizon:
-                        return
+                    if entry.queued_time > began:
+                        # Not compared by id: ids of both forms may lie in the queue (enable_long_queue_ids).
+                        continue
                     while not self._has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
                         await asyncio.sleep(_ROOM_CHECK_SECONDS)
                     if entry.queue_id not in outdated and not self._is_active(entry.queue_id):
                         self._admit(entry)
                     if len(outdated) > _OUTDATED_LIMIT:
                         # Only what is still to come can be old when it comes.
-                        outdated.intersection_update([name for name in outdated if entry.queue_id < name <= horizon])
+                        outdated.intersection_update([name for name in outdated if entry.queue_id < name])
         except SpoolError as error:
             self._log.warning(f"flush ended early: {error}")

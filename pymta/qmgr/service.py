@@ -14,7 +14,7 @@ from pymta.model.queue import QueuedRecipient, QueueEntry, QueueFilter, QueueId,
 from pymta.ports import AddressResolver, Clock, Content, ContentWriter, DeliveryAgent, Log, Notifier, Spool
 from pymta.qmgr import lines
 from pymta.qmgr.active import ActiveMessage
-from pymta.qmgr.attempt import attempt, softened
+from pymta.qmgr.attempt import attempt, judged
 from pymta.qmgr.clog import Clog
 from pymta.qmgr.feed import Feed
 from pymta.qmgr.flusher import Flusher
@@ -74,9 +74,8 @@ class QueueManager:
             self._admit_waiting,
             self._tokens.refill,
         )
-        self._flusher = Flusher(
-            spool, self._feed, log, self.has_room, self.is_active, partial(self.admit, flushed=True)
-        )
+        flush = partial(self.admit, flushed=True)
+        self._flusher = Flusher(spool, self._feed, clock, log, self.has_room, self.is_active, flush)
         self._keeper = SpoolKeeper(spool, log, self._feed.start_over)
         self._active: dict[QueueId, ActiveMessage] = {}
         self._supply = Supply(
@@ -310,8 +309,7 @@ class QueueManager:
                     self._defer(message, recipient, each.transport, answer)
             else:
                 message.waiting += answer
-                if self._clog.may_be(len(self._active)):
-                    self._clog.check(each, self._scheduler, len(self._active), now)
+                self._clog.check(each, self._scheduler, len(self._active), now)
 
     def _may_try(
         self, message: ActiveMessage, transport: str, limits: dict[str, int], members: Sequence[QueuedRecipient]
@@ -381,9 +379,7 @@ class QueueManager:
     def _note(
         self, message: ActiveMessage, recipient: QueuedRecipient, result: DeliveryResult, transport: str, handed: float
     ) -> None:
-        logged = lines.status_word(result.outcome, is_probe=message.is_probe)
-        if self._settings.soft_bounce and not message.is_probe:
-            result, logged = softened(result)
+        result, logged = judged(result, soft_bounce=self._settings.soft_bounce, is_probe=message.is_probe)
         now = self._clock.now()
         connect, transfer = result.connect_seconds, result.transfer_seconds
         before = message.start - message.entry.arrival_time

@@ -16,7 +16,9 @@ _QUEUE_ID = re.compile(r"[0-9A-Za-z]{6,64}")
 class QueueIds:
     """Hands out ids, each one microsecond or more above the one before.
 
-    Short ids are 13 upper-case hexadecimal digits of microseconds since the epoch. Long ids are base 52, without
+    Short ids are 13 upper-case hexadecimal digits of microseconds since the epoch: hexadecimal is what tools that
+    read logs take for a queue id, and with fewer digits ids would sort wrongly some day, or there would be too few
+    for a second. Long ids are base 52, without
     vowels: six digits of seconds, four of microseconds, a `z` and `instance` in base 51; so both sort by time.
     `last` is the newest id's time in microseconds; whoever persists it hands it back as `floor`. Where several
     processes give ids for one spool, each has its own `slot` of `slots`: only every so many microseconds are its own.
