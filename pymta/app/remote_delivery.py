@@ -12,7 +12,7 @@ from pymta.app.remote_kinds import DELIVERY, Kind
 from pymta.app.remote_upstream import Upstream
 from pymta.app.remote_values import dumps, loads, pack_request, pack_results, unpack_request, unpack_results
 from pymta.errors import DeliveryError
-from pymta.model.delivery import DeliveryRequest, DeliveryResult
+from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import Content, DeliveryAgent, Log
 from pymta.runtime.ipc import Link
 from pymta.runtime.ipc_calls import Calls, LinkLost
@@ -50,13 +50,16 @@ class DeliveryRoles:
         self._calls[link].answered(number, head)
 
     async def ask(self, request: DeliveryRequest, body: bytes) -> Any:
-        """Raises LinkLost. The process with the least in hand, of equals always the same one for a next hop."""
+        """Raises LinkLost where the process ended meanwhile, DeliveryError where there is none.
+
+        The process with the least in hand; of equals always the same one for a next hop, as it keeps the session.
+        """
         if not self._calls:
             try:
                 async with asyncio.timeout(_ROLE_SECONDS):
                     await self._there.wait()
             except TimeoutError:
-                raise LinkLost from None
+                raise DeliveryError("there is no delivery process") from None
         if len(self._calls) == 1:
             calls = next(iter(self._calls.values()))
         else:
@@ -74,7 +77,7 @@ class RemoteAgent:
         self._roles = roles
 
     async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
-        """Raises DeliveryError where the process ended meanwhile."""
+        """Raises DeliveryError. A process that ends says nothing about its transport: only what it had must wait."""
         body = b""
         if request.size < IN_DATABASE_BELOW:
             data = content.data
@@ -82,7 +85,8 @@ class RemoteAgent:
         try:
             answer = await self._roles.ask(request, body)
         except LinkLost:
-            raise DeliveryError("the delivery process is gone") from None
+            reason = "the delivery process ended, nobody knows how far it came"
+            return [DeliveryResult(one.number, Outcome.DEFERRED, "4.3.0", reason) for one in request.recipients]
         if isinstance(answer, str):
             raise DeliveryError(answer)
         return unpack_results(answer)
