@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import gc
 import json
 import os
@@ -11,11 +12,11 @@ import socket
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 Message = Mapping[str, Any]
 
+_PR_SET_NAME = 15
 _MESSAGE_LIMIT = 65536
 _DESCRIPTORS_LIMIT = 250
 _IGNORED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
@@ -120,8 +121,8 @@ def _run(main: Callable[[Channel], int], channel: Channel) -> int:
 
 
 def _set_name(name: str) -> None:
-    with contextlib.suppress(OSError):
-        Path("/proc/self/comm").write_text(name)
+    """prctl(2); a process that gave up root may not write its /proc/self/comm."""
+    ctypes.CDLL(None).prctl(_PR_SET_NAME, name.encode())
 
 
 def _ignore(number: int, frame: object) -> None:

@@ -192,7 +192,7 @@ class Supervisor:
 
     def _fork(self, place: _Place) -> None:
         role, restarted = place.role, place.restarts > 0
-        child = fork(f"pymta {role.name}", lambda channel: role.main(channel, restarted), self._own_descriptors)
+        child = fork(role.name, lambda channel: role.main(channel, restarted), self._own_descriptors)
         place.child, place.is_ready, place.started = child, False, time.monotonic()
         place.failure = ""
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._ended(place, child))

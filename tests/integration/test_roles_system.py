@@ -41,7 +41,7 @@ def system(pymta_system: Start, sink: Sink) -> PymtaSystem:
             "smtpd_client_connection_count_limit": "0",
         }
     )
-    eventually(lambda: len(roles(started)) == 5)
+    eventually(lambda: len(roles(started)) == 5, 5)
     return started
 
 
@@ -55,8 +55,8 @@ def _children(pid: int) -> Iterator[tuple[str, int]]:
     for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
         with contextlib.suppress(FileNotFoundError):
             name = Path(f"/proc/{child}/comm").read_text().strip()
-            if name.startswith("pymta "):
-                yield name.removeprefix("pymta "), int(child)
+            if name.partition("-")[0] in ("qmgr", "smtpd", "delivery"):
+                yield name, int(child)
 
 
 def settled(system: PymtaSystem) -> None:
@@ -102,7 +102,7 @@ def test_a_killed_process_comes_back_and_every_message_is_accounted_for(
 def test_without_a_queue_manager_nothing_is_acknowledged(pymta_system: Start, sink: Sink) -> None:
     """It is stopped, not dead: the answer that does not come is no 250 either."""
     system = pymta_system({**ROLES, "relayhost": f"[127.0.0.1]:{sink.port}", "mydestination": ""})
-    eventually(lambda: len(roles(system)) == 5)
+    eventually(lambda: len(roles(system)) == 5, 5)
     with system.smtp() as session:
         session.ehlo()
         session.mail("s@a.example")
@@ -215,7 +215,7 @@ def test_connection_limits_hold_over_all_processes(pymta_system: Start) -> None:
     system = pymta_system(
         {**ROLES, "smtpd_client_connection_count_limit": "5", "smtpd_client_event_limit_exceptions": ""}
     )
-    eventually(lambda: len(roles(system)) == 5)
+    eventually(lambda: len(roles(system)) == 5, 5)
     greetings = []
     connections = [socket.create_connection(("127.0.0.1", system.port), 10) for _ in range(12)]
     for connection in connections:
@@ -230,7 +230,7 @@ def test_the_limits_survive_the_queue_manager(pymta_system: Start) -> None:
     system = pymta_system(
         {**ROLES, "smtpd_client_connection_count_limit": "3", "smtpd_client_event_limit_exceptions": ""}
     )
-    eventually(lambda: len(roles(system)) == 5)
+    eventually(lambda: len(roles(system)) == 5, 5)
     held = [socket.create_connection(("127.0.0.1", system.port), 10) for _ in range(3)]
     assert [connection.recv(1000)[:3] for connection in held] == [b"220"] * 3
     qmgr = roles(system)["qmgr"]
