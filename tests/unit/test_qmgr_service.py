@@ -1166,3 +1166,16 @@ async def test_after_a_failed_sync_the_spool_is_opened_again(bed: Bed) -> None:
     await bed.until(lambda: len(bed.lines("removed")) == 2)
     assert len(bed.agent.requests) == 2, "what was delivered meanwhile is not delivered again"
     assert len(bed.lines("cannot be written, mail is refused")) == 1
+
+
+@pytest.mark.parametrize("trace", [Trace.VERIFY, Trace.REPORT])
+async def test_a_long_list_is_reported_as_it_goes(bed: Bed, trace: Trace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("pymta.qmgr.service._RESULTS_AT_ONCE", 100)
+    domain = "later.example" if trace is Trace.VERIFY else "good.example"
+    entry = await bed.send(*crowd(2500, domain), trace=trace)
+    await bed.quiet()
+    assert {kind for kind, _, _ in bed.notices.made} == {"traced"}
+    assert len(bed.notices.made) > 1
+    assert sorted(number for _, what, _ in bed.notices.made for number, _ in what) == list(range(2500))
+    assert await bed.spool.load(entry.queue_id) is None
+    assert len(bed.agent.recipients) == 2500
