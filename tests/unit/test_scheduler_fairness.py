@@ -1,11 +1,6 @@
 """Who is served when: turns, limits, delays, dead destinations, and a simulated day."""
 
-import heapq
-import random
-from collections import Counter
 from dataclasses import dataclass, replace
-
-import pytest
 
 from pymta.model.address import Address
 from pymta.model.queue import QueuedRecipient
@@ -214,62 +209,3 @@ def test_idle_destinations_are_forgotten() -> None:
         scheduler.next(now)
     assert scheduler._transports["smtp"].destinations == {}
     assert scheduler.next_wakeup() is None
-
-
-@pytest.mark.parametrize("seed", [1, 2])
-def test_a_day_with_a_thousand_destinations_starves_nobody(seed: int) -> None:
-    """Arrivals at random; a tenth of the sites dead, a tenth slow, one with half of all mail; 100 processes."""
-    chance = random.Random(seed)
-    scheduler = Scheduler(lambda name: replace(LIMITS, processes=100), 300.0)
-    sites = 1000
-    dead = set(range(0, sites, 10))
-    slow = set(range(1, sites, 10))
-    bulk = 2
-    arrivals = [(chance.uniform(0, 86400), number) for number in range(40_000)]
-    events: list[tuple[float, int, object]] = [(when, number, None) for when, number in arrivals]
-    heapq.heapify(events)
-    serial = len(arrivals)
-    submitted: dict[str, tuple[float, int]] = {}
-    waits: dict[int, list[float]] = {}
-    attempts: Counter[int] = Counter()
-    busy: Counter[int] = Counter()
-    suspended = 0
-    total_busy = 0
-    while events:
-        now, number, entry = heapq.heappop(events)
-        if isinstance(entry, Entry):
-            site = int(entry.nexthop)
-            busy[site] -= 1
-            total_busy -= 1
-            for lost in scheduler.finished(entry, now, REFUSED if site in dead else True):
-                del submitted[lost.queue_id]
-                suspended += 1
-        elif entry is None:
-            site = bulk if number % 2 else chance.randrange(sites)
-            message = f"m{number}"
-            if isinstance(submit(scheduler, message, str(site), 1 + 200 * (number % 100 == 0), now=now), Problem):
-                suspended += 1
-            else:
-                submitted.setdefault(message, (now, site))
-        while (started := scheduler.next(now)) is not None:
-            site = int(started.nexthop)
-            if started.queue_id in submitted:
-                waits.setdefault(site, []).append(now - submitted.pop(started.queue_id)[0])
-            busy[site] += 1
-            total_busy += 1
-            attempts[site] += 1
-            assert busy[site] <= 20 and total_busy <= 100
-            duration = 30.0 if site in dead else 60.0 if site in slow else 0.5
-            serial += 1
-            heapq.heappush(events, (now + duration, serial, started))
-        wakeup = scheduler.next_wakeup()
-        if wakeup is not None and wakeup > now and (not events or events[0][0] > wakeup):
-            serial += 1
-            heapq.heappush(events, (wakeup, serial, "timer"))
-    assert submitted == {}, "everything was tried or given back"
-    assert suspended > 0
-    good = sorted(wait for site, times in waits.items() if site not in dead | slow for wait in times)
-    assert good[len(good) // 2] == 0.0
-    assert good[int(len(good) * 0.99)] < 5.0
-    assert max(good) < 60.0
-    assert all(attempts[site] for site in range(sites))
