@@ -130,14 +130,24 @@ def inherited_sockets() -> dict[Endpoint, socket.socket]:
         return {}
     found = {}
     for descriptor in range(_FIRST_INHERITED, _FIRST_INHERITED + int(os.environ.get("LISTEN_FDS", "0"))):
-        server = socket.socket(fileno=descriptor)
+        try:
+            server = socket.socket(fileno=descriptor)
+        except OSError as error:
+            raise ConfigError(f"descriptor {descriptor} is no socket: {error.strerror}", name="LISTEN_FDS") from error
         server.setblocking(False)
         server.set_inheritable(False)
         if server.family in (socket.AF_INET, socket.AF_INET6):
             host, port = server.getsockname()[:2]
             wildcard = host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound
             found[Endpoint(server.family, "" if wildcard else host, port)] = server
+            if wildcard and _takes_ipv4(server):
+                # `ListenStream=25` alone: one socket for both, as /proc/sys/net/ipv6/bindv6only says.
+                found.setdefault(Endpoint(socket.AF_INET, "", port), server)
     return found
+
+
+def _takes_ipv4(server: socket.socket) -> bool:
+    return server.family == socket.AF_INET6 and not server.getsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY)
 
 
 def notify_systemd(state: str) -> None:
