@@ -21,6 +21,7 @@ from pymta.spool import SqliteSpool
 _WINDOW_MESSAGES = 2000
 _WINDOW_BYTES = 32 * 1024 * 1024
 _STORED = dumps("")
+_NOT_STORED = dumps("the message could not be stored")
 
 
 class _Writer:
@@ -130,10 +131,12 @@ class RoleServer:
         try:
             await self._queue.enqueue(entry, content)
         except PymtaError as error:
-            answer = dumps(str(error) or "the message could not be stored")
-        except BaseException as error:
+            answer = dumps(str(error)) if str(error) else _NOT_STORED
+        except Exception as error:
             self._log.error(f"{entry.queue_id}: storing the message: {error!r}")
-            answer = dumps("the message could not be stored")
+            answer = _NOT_STORED
+        except BaseException:
+            answer = _NOT_STORED
             raise
         finally:
             link.send(Kind.ANSWER, number, answer)
