@@ -6,7 +6,7 @@ import argparse
 import asyncio
 import pwd
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Callable, Coroutine, Sequence
 from typing import Any
 
 from pymta.cli import doctor_host, doctor_names, doctor_policy
@@ -116,15 +116,15 @@ def _checks(subject: Subject, options: argparse.Namespace) -> list[tuple[str, Co
             checks.append(("port 25 out", doctor_host.check_outbound(subject, target)))
     checks += [
         ("open relay", doctor_host.check_relaying(subject, config, _Silent())),
-        ("certificate", _at_once(doctor_host.check_certificate(config, subject.hostname))),
-        ("clock", _at_once(doctor_host.check_clock(doctor_host.clock_is_synchronised()))),
-        ("mailboxes", _at_once(doctor_host.check_mailboxes(config, pwd.getpwall()))),
+        ("certificate", _at_once(lambda: doctor_host.check_certificate(config, subject.hostname))),
+        ("clock", _at_once(lambda: doctor_host.check_clock(doctor_host.clock_is_synchronised()))),
+        ("mailboxes", _at_once(lambda: doctor_host.check_mailboxes(config, pwd.getpwall()))),
     ]
     return checks
 
 
-async def _at_once(findings: list[Finding]) -> list[Finding]:
-    return findings
+async def _at_once(check: Callable[[], list[Finding]]) -> list[Finding]:
+    return check()
 
 
 async def _limited(topic: str, check: Coroutine[Any, Any, list[Finding]]) -> list[Finding]:
@@ -136,3 +136,5 @@ async def _limited(topic: str, check: Coroutine[Any, Any, list[Finding]]) -> lis
         return [unknown(topic, f"no result within {_CHECK_SECONDS:.0f} seconds")]
     except ConfigError as error:
         return [problem(topic, str(error), "the configuration cannot be used as it is")]
+    except OSError as error:
+        return [unknown(topic, str(error))]

@@ -294,6 +294,15 @@ def test_what_strangers_write_into_dns_does_not_reach_the_terminal() -> None:
     assert json.loads(as_json("example.com", []))["healthy"] is True
 
 
+def test_one_setting_that_cannot_be_read_spoils_one_check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    text = "".join(f"{name} = {value}\n" for name, value in MAIN.items())
+    (tmp_path / "main.cf").write_text(f"{text}doctor_dns_blocklists =\nsmtpd_tls_cert_file = ${{broken\n")
+    assert main(["example.com", "-c", str(tmp_path), "--no-network"], FakeResolver(A_RECORD)) == 1
+    out = capsys.readouterr().out
+    assert " BAD  certificate: " in out
+    assert "DMARC: no record" in out
+
+
 def test_without_a_configuration_dns_is_examined(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     host = Host("mail.example.com", lambda: [ip_interface("127.0.0.1/8")])
     assert main(["example.com", "-c", str(tmp_path)], FakeResolver(A_RECORD), host) == 1
