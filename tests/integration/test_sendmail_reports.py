@@ -63,7 +63,8 @@ def _sink() -> tuple[list[str], int]:
     return [program("smtp-sink"), "-u", "nobody", f"127.0.0.1:{port}", "100"], port
 
 
-def test_a_probe_tells_of_everybody_and_delivers_to_nobody(pymta_system: Start) -> None:
+@pytest.mark.parametrize("model", ["single", "roles"])
+def test_a_probe_tells_of_everybody_and_delivers_to_nobody(pymta_system: Start, model: str) -> None:
     command, port = _sink()
     with started(*command, port=port):
         system = pymta_system(
@@ -71,6 +72,7 @@ def test_a_probe_tells_of_everybody_and_delivers_to_nobody(pymta_system: Start) 
                 "default_transport": f"smtp:[127.0.0.1]:{port}",
                 "local_recipient_maps": "",
                 "content_filter": "smtp:[127.0.0.1]:1",
+                "process_model": model,
                 "soft_bounce": "yes",
             }
         )
