@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from pymta.app.sasl import smtp_login
+from pymta.app.tls import client_tls
 from pymta.config import Config, Service, build
 from pymta.delivery.discard import DiscardAgent
 from pymta.delivery.error import ErrorAgent
@@ -21,6 +22,7 @@ from pymta.delivery.virtual import VirtualAgent
 from pymta.dns.resolver import DnsResolver
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import AddressResolver, Clock, Content, DeliveryAgent, Intake, Log
+from pymta.runtime.tls_files import PemFiles
 from pymta.tables import TableFactory
 
 
@@ -36,6 +38,7 @@ class AgentParts:
     intake: Intake
     own_addresses: Collection[str]
     transports: Callable[[str], DeliveryAgent | None]
+    keys: PemFiles = field(default_factory=PemFiles)
 
 
 class AppAgent:
@@ -72,6 +75,7 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         log,
         own_addresses=parts.own_addresses,
         always_cached=cached,
+        tls=client_tls(service.command, config, parts.keys, parts.tables, log),
         login=smtp_login(service.command == "lmtp", config, parts.tables, parts.clock, log),
     )
 

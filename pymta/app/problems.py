@@ -16,6 +16,7 @@ from pymta.control.service import ControlSettings
 from pymta.delivery.local_settings import LocalSettings, VirtualSettings
 from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
+from pymta.delivery.smtp_tls_settings import LmtpTlsSettings, SmtpTlsSettings
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
 from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
@@ -45,6 +46,8 @@ SETTINGS: tuple[type[Any], ...] = (
     SaslSettings,
     SmtpLoginSettings,
     SmtpSettings,
+    SmtpTlsSettings,
+    LmtpTlsSettings,
     SmtpdSettings,
     SmtpdTlsSettings,
     VirtualSettings,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 
 from pymta.config import Config, build
+from pymta.delivery.smtp_tls import ClientTls
+from pymta.delivery.smtp_tls_settings import LmtpTlsSettings, SmtpTlsSettings
 from pymta.errors import ConfigError
 from pymta.ports import Clock, Log
 from pymta.runtime.places import SpoolPlaces
@@ -34,6 +36,14 @@ def read_keys(config: Config) -> PemFiles:
             with contextlib.suppress(ConfigError):
                 files.read(name)
     return files
+
+
+def client_tls(kind: str, config: Config, files: PemFiles, tables: TableFactory, log: Log) -> ClientTls | None:
+    """TLS of one `smtp` or `lmtp` transport; None where nothing asks for it. Raises ConfigError."""
+    settings = build(LmtpTlsSettings if kind == "lmtp" else SmtpTlsSettings, config)
+    maps = settings.tls_policy_maps
+    tls = ClientTls(settings, files, log, kind, tables.maps(maps, f"{kind}_tls_policy_maps") if maps else None)
+    return tls if tls.policies.may_use_tls or settings.tls_note_starttls_offer else None
 
 
 def server_tls(config: Config, files: PemFiles, tables: TableFactory, clock: Clock, log: Log) -> ServerTls:

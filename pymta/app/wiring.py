@@ -164,6 +164,7 @@ class Wiring:
             intake=self.cleanup,
             own_addresses=self._own,
             transports=agents.get,
+            keys=self._lasting.keys,
         )
         for name, service in self.plan.transports.items():
             if service.command not in self._lasting.transports:

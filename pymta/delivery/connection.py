@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import cast
@@ -12,6 +13,7 @@ from pymta.model.tls import TlsSession
 from pymta.ports import Content
 from pymta.protocol.smtp.client import ClientSession
 from pymta.protocol.smtp.client_events import ClientSignal, Event, Phase
+from pymta.runtime.tls_handshake import HandshakeError, start_tls
 
 _CHUNK = 65_536
 
@@ -64,6 +66,8 @@ class ClientConnection(asyncio.Protocol):
         self._deadline = float("inf")
         self._paused = False
         self._unsent = 0
+        self._is_shaking_hands = False
+        self._early = bytearray()
 
     # asyncio's callbacks.
 
@@ -73,6 +77,10 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         session = self.session
+        if self._is_shaking_hands:
+            # Decrypted data before the handshake is known to be done: it waits.
+            self._early += data
+            return
         idle = session.phase is Phase.IDLE
         session.receive_data(data)
         output = session.data_to_send()
@@ -125,6 +133,37 @@ class ClientConnection(asyncio.Protocol):
                 session.receive_eof()
                 continue
             await self._wait()
+
+    async def start_tls(self, context: ssl.SSLContext, timeout: float, server_name: str | None) -> ssl.SSLObject:
+        """Shake hands over this connection, which is of no use any more where that raises HandshakeError."""
+        if self._transport is None:
+            raise HandshakeError("lost connection")
+        self._deadline = float("inf")
+        self._is_shaking_hands = True
+        if self._transport.is_reading():
+            self._transport.pause_reading()
+        try:
+            self._transport, secured = await start_tls(
+                self._transport, self, context, server_side=False, timeout=timeout, server_name=server_name
+            )
+        except HandshakeError:
+            self._transport = None
+            self._cancel_timer()
+            raise
+        finally:
+            self._is_shaking_hands = False
+        return secured
+
+    def tls_started(self, tls: TlsSession, *, say_hello: bool) -> None:
+        """Go on under TLS; `say_hello` where the server was greeted before."""
+        self.tls = tls
+        if say_hello:
+            self.session.tls_started()
+        self.flush()
+        if self._early:
+            early = bytes(self._early)
+            self._early.clear()
+            self.data_received(early)
 
     def flush(self) -> None:
         """Hand what the session has to say to the transport."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Protocol
 
 from pymta.model.dns import MX, Answer, Lookup
@@ -21,11 +21,15 @@ class HostResolver(Resolver, Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """One next hop: `example.com`, `example.com:587`, `[host]`, `[192.0.2.1]:26`. `by_mx` where MX records count."""
+    """One next hop: `example.com`, `example.com:587`, `[host]`, `[192.0.2.1]:26`. `by_mx` where MX records count.
+
+    `text` is how it was written.
+    """
 
     host: str
     port: int
     by_mx: bool
+    text: str = field(default="", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +124,7 @@ def parse_destination(
     port = _port(port_text, port_of) if port_text else default_port
     if port is None:
         return _bad_destination(f"unknown service {port_text}", text)
-    return Destination(host, port, by_mx and not bracketed)
+    return Destination(host, port, by_mx and not bracketed, text)
 
 
 def _port(text: str, port_of: Callable[[str], int | None]) -> int | None:

@@ -25,8 +25,9 @@ from pymta.delivery.hosts import (
 from pymta.delivery.pool import PoolLimits, SessionPool
 from pymta.delivery.smtp_auth import SmtpLogin
 from pymta.delivery.smtp_delivery import SmtpDelivery
-from pymta.delivery.smtp_security import CLEARTEXT, PoolKey
+from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
 from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
+from pymta.delivery.smtp_tls import ClientTls
 from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
@@ -55,8 +56,10 @@ class SmtpAgent:
         always_cached: Callable[[str], Awaitable[bool]] | None = None,
         shuffle: Callable[[list[Host]], None] = random.shuffle,
         login: SmtpLogin | None = None,
+        tls: ClientTls | None = None,
     ) -> None:
         self.login = login
+        self.tls = tls
         self.settings = agent_settings(settings)
         self.clock = clock
         self.log = log
@@ -68,7 +71,7 @@ class SmtpAgent:
         self._source = _source_addresses(self.settings)
         self._default_port = service_port(self.settings.tcp_port) or (24 if self.settings.lmtp else 25)
         self._parsed: dict[str, tuple[Destination | Host | Failure, ...]] = {}
-        self._keys: dict[tuple[Destination | Host, str], PoolKey] = {}
+        self._keys: dict[tuple[Destination | Host, str, SecurityPolicy], PoolKey] = {}
         self._pool: SessionPool[ClientConnection] = SessionPool(
             PoolLimits(
                 idle=self.settings.connection_cache_time_limit,
@@ -113,11 +116,11 @@ class SmtpAgent:
             return (destination,)
         return await find_hosts(destination, self._rules, self._resolver)
 
-    async def connect(self, host: Host) -> ClientConnection | Failure:
+    async def connect(self, host: Host, policy: SecurityPolicy = CLEARTEXT) -> ClientConnection | Failure:
         """A connection whose handshake is still to come, or why there is none."""
         try:
             async with asyncio.timeout(self._limits.connect or None):
-                return await self._open(host)
+                return await self._open(host, policy)
         except TimeoutError:
             cause = os.strerror(errno.ETIMEDOUT)
         except OSError as error:
@@ -125,14 +128,17 @@ class SmtpAgent:
         place = host.named if not host.port else f"{host.named}:{host.port}"
         return Failure("4.4.1", f"connect to {place}: {cause}")
 
-    async def key_for(self, destination: Destination | Host, sender: Address) -> PoolKey:
-        """The identity of sessions with `destination`, `sender`'s account, under the policy that holds now."""
-        identity = (destination, await self.login.identity(sender) if self.login else "")
+    async def policy_for(self, destination: Destination | Host) -> SecurityPolicy | Failure:
+        return CLEARTEXT if self.tls is None else await self.tls.policies.policy_for(destination)
+
+    async def key_for(self, destination: Destination | Host, sender: Address, policy: SecurityPolicy) -> PoolKey:
+        """The identity of sessions with `destination`, `sender`'s account, under `policy`."""
+        identity = (destination, await self.login.identity(sender) if self.login else "", policy)
         key = self._keys.get(identity)
         if key is None:
             if len(self._keys) >= _PARSED_LIMIT:
                 self._keys.clear()
-            key = self._keys[identity] = PoolKey(destination, CLEARTEXT, identity[1])
+            key = self._keys[identity] = PoolKey(destination, policy, identity[1])
         return key
 
     def note_request(self, key: PoolKey) -> bool:
@@ -164,11 +170,12 @@ class SmtpAgent:
 
     # Connections.
 
-    async def _open(self, host: Host) -> ClientConnection:
+    async def _open(self, host: Host, policy: SecurityPolicy) -> ClientConnection:
         loop = asyncio.get_running_loop()
+        wants_tls = policy.level is not TlsLevel.NONE and not policy.wrapper
 
         def protocol() -> ClientConnection:
-            session = ClientSession(self._options)
+            session = ClientSession(self._options, wants_tls=wants_tls)
             return ClientConnection(host, session, self._limits, self._pool.remove, self.clock.monotonic())
 
         if not host.port:
@@ -290,6 +297,7 @@ def _time_limits(settings: AgentSettings) -> TimeLimits:
             Phase.HELO: settings.helo_timeout,
             Phase.LHLO: settings.helo_timeout,
             Phase.AUTH: settings.helo_timeout,
+            Phase.STARTTLS: settings.helo_timeout,
             Phase.XFORWARD: settings.xforward_timeout,
             Phase.XFORWARD_PROTO: settings.xforward_timeout,
             Phase.MAIL: settings.mail_timeout,

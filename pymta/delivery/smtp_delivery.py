@@ -8,12 +8,21 @@ from typing import TYPE_CHECKING
 from pymta.delivery.connection import ClientConnection, ContentUnreadableError
 from pymta.delivery.hosts import SMTP_PORT, Destination, Failure, Host
 from pymta.delivery.smtp_content import needs_smtputf8
-from pymta.delivery.smtp_security import PoolKey
+from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient
 from pymta.ports import Content
 from pymta.protocol.smtp.client_commands import is_sendable
-from pymta.protocol.smtp.client_events import Finished, Lost, Ready, RecipientReply, Refused, SendContent
+from pymta.protocol.smtp.client_events import (
+    BeginTls,
+    Event,
+    Finished,
+    Lost,
+    Ready,
+    RecipientReply,
+    Refused,
+    SendContent,
+)
 from pymta.protocol.smtp.client_replies import ServerReply
 
 if TYPE_CHECKING:
@@ -34,6 +43,8 @@ class SmtpDelivery:
         self._results: dict[int, DeliveryResult] = {}
         self._failure: Failure | None = None
         self._more_hosts = False
+        self._policy = CLEARTEXT
+        self._retry_in_clear = False
         self._reached_host = False
         self._started = agent.clock.monotonic()
         self._set_up = self._started
@@ -62,7 +73,7 @@ class SmtpDelivery:
     async def _deliver(self) -> None:
         agent, destinations = self._agent, self._agent.destinations(self._request.nexthop)
         first = destinations[0]
-        key = None if isinstance(first, Failure) else await agent.key_for(first, self._request.sender)
+        key = None if isinstance(first, Failure) else await self._key_for(first)
         dense = key is not None and agent.note_request(key)
         if key is not None and (kept := agent.take(key)) is not None:
             self._more_hosts = True
@@ -83,6 +94,13 @@ class SmtpDelivery:
         if self._left:
             self._give_up(position)
 
+    async def _key_for(self, destination: Destination | Host) -> PoolKey | None:
+        """None where there is no policy now, so that no session may be shared."""
+        policy = await self._agent.policy_for(destination)
+        if isinstance(policy, Failure):
+            return None
+        return await self._agent.key_for(destination, self._request.sender, policy)
+
     async def _try_destination(
         self, destination: Destination | Host, key: PoolKey | None, dense: bool, final: bool
     ) -> None:
@@ -90,21 +108,23 @@ class SmtpDelivery:
         if isinstance(hosts, Failure):
             self._failure = hosts
             return
+        policy = key.security if key else await self._agent.policy_for(destination)
+        if isinstance(policy, Failure):
+            self._failure = policy
+            return
         sessions = 0
         for number, host in enumerate(hosts):
             last = number == len(hosts) - 1
             self._more_hosts = not (last and final)
             self._started = self._agent.clock.monotonic()
-            connection = await self._agent.connect(host)
-            if isinstance(connection, Failure):
-                self._failure = connection
-                self._agent.log.info(connection.reason)
-                continue
-            if await self._shake_hands(connection):
+            connection = await self._open(host, destination, policy)
+            if connection:
                 sessions += 1
                 last = last or sessions == self._agent.settings.mx_session_limit
                 self._more_hosts = not (last and final)
                 await self._converse(connection, key, dense)
+            if self._retry_in_clear and (connection := await self._open(host, destination, policy.in_clear())):
+                await self._converse(connection, None, False)
             if last or not self._left:
                 return
 
@@ -127,14 +147,79 @@ class SmtpDelivery:
 
     # One session.
 
-    async def _shake_hands(self, connection: ClientConnection) -> bool:
+    async def _open(
+        self, host: Host, destination: Destination | Host, policy: SecurityPolicy
+    ) -> ClientConnection | None:
+        """A session with `host` under `policy`, ready for mail; None where there is none, with the reason noted."""
+        self._policy, self._retry_in_clear = policy, False
+        connection = await self._agent.connect(host, policy)
+        if isinstance(connection, Failure):
+            self._failure = connection
+            self._agent.log.info(connection.reason)
+            return None
+        return connection if await self._shake_hands(connection, destination, policy) else None
+
+    def _may_retry_in_clear(self) -> bool:
+        """Opportunistic TLS gives way to clear text, but not at the first attempt, nor where a password is to go."""
+        tls = self._agent.tls
+        if tls is None or self._policy.level is not TlsLevel.MAY or self._agent.login is not None:
+            return False
+        return self._agent.clock.now() - self._request.arrival_time >= tls.settings.minimal_backoff_time
+
+    async def _begin_tls(self, connection: ClientConnection, destination: Destination | Host, *, again: bool) -> bool:
+        """Whether there is a TLS session that the policy is content with; `again` where the server was greeted."""
+        tls, host = self._agent.tls, connection.host
+        assert tls is not None, "a policy with TLS comes from there"
+        failure = await tls.secure(connection, self._policy, destination, say_hello=again)
+        if failure is None:
+            return True
+        self._agent.end(connection)
+        if connection.tls is None and self._may_retry_in_clear():
+            self._retry_in_clear = True
+        else:
+            self._fail_session(failure, host, throttle=self._policy.level is not TlsLevel.MAY)
+        return False
+
+    async def _first_event(
+        self, connection: ClientConnection, destination: Destination | Host, policy: SecurityPolicy
+    ) -> Event | None:
+        """What the server's greeting came to, after TLS where it is wanted; None where TLS failed."""
+        if policy.wrapper and not await self._begin_tls(connection, destination, again=False):
+            return None
+        event = await connection.next_event()
+        if isinstance(event, BeginTls):
+            if not await self._begin_tls(connection, destination, again=True):
+                return None
+            event = await connection.next_event()
+        return event
+
+    def _is_secure_enough(self, connection: ClientConnection, policy: SecurityPolicy) -> bool:
+        session, host = connection.session, connection.host
+        tls = self._agent.tls
+        if connection.tls is None and session.offered_tls and tls and tls.settings.tls_note_starttls_offer:
+            self._agent.log.info(f"Host offered STARTTLS: [{host.name}]")
+        if connection.tls is not None or not policy.level.is_required:
+            return True
+        failure, refusal = Failure("4.7.4", f"TLS is required, but was not offered by host {host.named}"), None
+        if refusal := session.tls_refusal:
+            reason = f"TLS is required, but host {host.named} refused to start TLS: {refusal.line}"
+            failure = Failure(refusal.status, reason)
+        self._agent.end(connection)
+        self._fail_session(failure, host, refusal)
+        return False
+
+    async def _shake_hands(
+        self, connection: ClientConnection, destination: Destination | Host, policy: SecurityPolicy
+    ) -> bool:
         """Whether the server talks to us. If not, it counts as a host that failed."""
         agent, host, session = self._agent, connection.host, connection.session
         try:
-            event = await connection.next_event()
+            event = await self._first_event(connection, destination, policy)
         except BaseException:
             connection.abort()
             raise
+        if event is None:
+            return False
         self._set_up = agent.clock.monotonic()
         if isinstance(event, Refused):
             failure = _refusal(host, event, agent.settings.skip_5xx_greeting)
@@ -143,6 +228,8 @@ class SmtpDelivery:
             return False
         if not isinstance(event, Ready):
             self._lose(connection, event, self._left)
+            return False
+        if not self._is_secure_enough(connection, policy):
             return False
         own_name = agent.settings.myhostname.lower()
         if session.capabilities.bad_size:
@@ -256,7 +343,9 @@ class SmtpDelivery:
             reason = f"conversation with {host.named} timed out while {event.phase.doing}"
         else:
             reason = f"lost connection with {host.named} while {event.phase.doing}"
-        if undecided:
+        if undecided and connection.tls is not None and self._may_retry_in_clear():
+            self._retry_in_clear = True
+        elif undecided:
             self._fail_session(Failure("4.4.2", reason), host)
         self._left = kept + self._left
 
@@ -283,14 +372,16 @@ class SmtpDelivery:
             self._settle(recipient, failure, connection.host)
         self._left = []
 
-    def _fail_session(self, failure: Failure, host: Host, reply: ServerReply | None = None) -> None:
+    def _fail_session(
+        self, failure: Failure, host: Host, reply: ServerReply | None = None, *, throttle: bool = True
+    ) -> None:
         """The session failed for all who are left; any other host may do better (Postfix: also where this is final)."""
         self._failure = failure
         if self._more_hosts and not failure.is_loop:
             self._agent.log.info(f"{self._request.queue_id}: {failure.reason}")
             return
         for recipient in self._left:
-            self._settle(recipient, failure, host, reply, unreachable=True)
+            self._settle(recipient, failure, host, reply, unreachable=throttle)
         self._left = []
 
     def _settle_sent(self, connection: ClientConnection, recipient: QueuedRecipient, reply: ServerReply) -> None:

@@ -17,6 +17,7 @@ from pymta.protocol.smtp.client_content import ContentEncoder
 from pymta.protocol.smtp.client_events import (
     NEED_DATA,
     PAUSED,
+    BeginTls,
     ClientSignal,
     Closed,
     Event,
@@ -83,12 +84,16 @@ class ClientSession:
     `Finished` tells the replies. With PIPELINING the next message may begin as soon as the content of the last
     one is written (`can_begin`); its events follow those of the last. `quit` ends the session.
 
+    With `wants_tls` STARTTLS is said where it is offered; `BeginTls` follows, or `Ready` with `tls_refusal` set.
     `is_reusable` is False once the server said 421, talked out of turn or said what is no reply; one that floods
     us with replies counts as gone. Where `can_quit` is False the connection must be cut without another word.
     """
 
-    def __init__(self, options: ClientOptions) -> None:
+    def __init__(self, options: ClientOptions, *, wants_tls: bool = False) -> None:
         self.options = options
+        self.offered_tls = False
+        self.tls_refusal: ServerReply | None = None
+        self._wants_tls = wants_tls
         self.capabilities = Capabilities()
         self.greeting_name = ""
         self.is_reusable = True
@@ -109,6 +114,7 @@ class ClientSession:
             Phase.LHLO: self._on_lhlo,
             Phase.HELO: self._on_helo,
             Phase.AUTH: self._on_auth,
+            Phase.STARTTLS: self._on_starttls,
             Phase.XFORWARD: self._on_xforward,
             Phase.XFORWARD_PROTO: self._on_xforward,
             Phase.MAIL: self._on_mail,
@@ -281,18 +287,21 @@ class ClientSession:
             return
         self._greeting = reply
         self.greeting_name = server_name(reply.text.rpartition("\n")[2])
+        self._introduce()
+
+    def _introduce(self) -> None:
         options = self.options
         name = options.helo_name.encode("ascii", "replace")
         if options.lmtp:
             self._command(Phase.LHLO, b"LHLO %b\r\n" % name)
-        elif not options.never_ehlo and (options.always_ehlo or "ESMTP" in reply.text.upper().split()):
+        elif not options.never_ehlo and (options.always_ehlo or "ESMTP" in self._greeting.text.upper().split()):
             self._command(Phase.EHLO, b"EHLO %b\r\n" % name)
         else:
             self._command(Phase.HELO, b"HELO %b\r\n" % name)
 
     def _on_ehlo(self, reply: ServerReply, _: int) -> None:
         if reply.is_positive:
-            self._ready(parse_capabilities(reply, self.options.discarded_keywords))
+            self._greeted(parse_capabilities(reply, self.options.discarded_keywords))
         elif reply.code in (0, 421):
             self._refuse(Phase.EHLO, reply)
         else:
@@ -300,7 +309,7 @@ class ClientSession:
 
     def _on_lhlo(self, reply: ServerReply, _: int) -> None:
         if reply.is_positive:
-            self._ready(parse_capabilities(reply, self.options.discarded_keywords))
+            self._greeted(parse_capabilities(reply, self.options.discarded_keywords))
         else:
             self._refuse(Phase.LHLO, reply)
 
@@ -316,6 +325,32 @@ class ClientSession:
         if event:
             self._auth = None
             self._events.append(event)
+
+    def _greeted(self, capabilities: Capabilities) -> None:
+        """Say STARTTLS where we want to and may; once only, as a server that offers it under TLS is confused."""
+        self.offered_tls = self.offered_tls or "STARTTLS" in capabilities.keywords
+        self.capabilities = capabilities
+        if self._wants_tls and "STARTTLS" in capabilities.keywords:
+            self._wants_tls = False
+            self._command(Phase.STARTTLS, b"STARTTLS\r\n")
+        else:
+            self._ready(capabilities)
+
+    def _on_starttls(self, reply: ServerReply, _: int) -> None:
+        if reply.is_positive:
+            self._events.append(BeginTls())
+            return
+        self.tls_refusal = reply
+        if reply.code in (0, 421):
+            self._refuse(Phase.STARTTLS, reply)
+        else:
+            self._ready(self.capabilities)
+
+    def tls_started(self) -> None:
+        """RFC 3207 4.2: forget what the server said in clear, and what it slipped in behind its 220."""
+        self._reader = ReplyReader()
+        self.capabilities = Capabilities()
+        self._introduce()
 
     def _ready(self, capabilities: Capabilities) -> None:
         self.capabilities = capabilities

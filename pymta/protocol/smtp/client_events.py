@@ -15,6 +15,7 @@ class Phase(Enum):
     EHLO = ("performing the EHLO handshake", "EHLO command")
     HELO = ("performing the HELO handshake", "HELO command")
     LHLO = ("performing the LHLO handshake", "LHLO command")
+    STARTTLS = ("receiving the STARTTLS response", "STARTTLS command")
     XFORWARD = ("sending XFORWARD name/address", "XFORWARD name/address command")
     XFORWARD_PROTO = ("sending XFORWARD protocol/helo_name", "XFORWARD helo/protocol command")
     AUTH = ("performing SASL authentication", "AUTH command")
@@ -75,20 +76,30 @@ class LoginFailed:
 
 
 @dataclass(frozen=True, slots=True)
+class BeginTls:
+    """The server is ready for TLS: shake hands, then call `tls_started`."""
+
+
+@dataclass(frozen=True, slots=True)
 class SendContent:
     """The server waits for the content: answer with `send_content` and `end_content`."""
 
 
 @dataclass(frozen=True, slots=True)
 class RecipientReply:
-    """The reply that decided about one recipient, and to what it was one. END_OF_DATA with 2xx: delivered."""
+    """The reply that decided about one recipient, and to what it was one.
+
+    END_OF_DATA with 2xx: delivered. RCPT with 2xx, or DATA with 354: a probe that could be.
+    """
 
     phase: Phase
     reply: ServerReply
 
     @property
     def is_delivered(self) -> bool:
-        return self.phase is Phase.END_OF_DATA and self.reply.is_positive
+        if self.phase is Phase.DATA:
+            return self.reply.code == 354
+        return self.phase in (Phase.END_OF_DATA, Phase.RCPT) and self.reply.is_positive
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,4 +122,4 @@ class Closed:
     """The server answered QUIT, or ended an idle session."""
 
 
-Event = Ready | Refused | LoggedIn | LoginFailed | SendContent | Finished | Lost | Closed
+Event = Ready | Refused | BeginTls | LoggedIn | LoginFailed | SendContent | Finished | Lost | Closed
