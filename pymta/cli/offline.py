@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import sys
+import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
@@ -13,6 +15,9 @@ from pymta.runtime.clock import SystemClock
 from pymta.runtime.places import SpoolPlaces
 from pymta.spool import SqliteSpool
 
+_MOMENT_SECONDS = 0.1
+_ROWS_AT_ONCE = 1000
+
 
 class _StderrLog:
     def debug(self, line: str) -> None: ...
@@ -20,8 +25,6 @@ class _StderrLog:
     def info(self, line: str) -> None: ...
 
     def warning(self, line: str) -> None:
-        import sys
-
         sys.stderr.write(f"warning: {line}\n")
 
     error = warning
@@ -82,11 +85,19 @@ def run(where: SpoolPlaces, command: str, arguments: Mapping[str, Any]) -> Itera
         runner.run(spool.open())
         try:
             rows = QueueCommands(SpoolAdmin(spool), spool, clock).run(command, arguments)
-            while (row := runner.run(_next(rows))) is not None:
-                yield dict(row)
+            while batch := runner.run(_some(rows)):
+                yield from batch
         finally:
             runner.run(spool.close())
 
 
-async def _next(rows: AsyncIterator[Mapping[str, Any]]) -> Mapping[str, Any] | None:
-    return await anext(rows, None)
+async def _some(rows: AsyncIterator[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """The next rows, those that are there within a moment; none at the end."""
+    batch: list[dict[str, Any]] = []
+    end = time.monotonic() + _MOMENT_SECONDS
+    while len(batch) < _ROWS_AT_ONCE and (not batch or time.monotonic() < end):
+        row = await anext(rows, None)
+        if row is None:
+            break
+        batch.append(dict(row))
+    return batch
