@@ -15,10 +15,12 @@ from pymta.app.actions import open_actions
 from pymta.app.admin import Administration
 from pymta.app.doors import Doors, listen_anew, open_sockets
 from pymta.app.requeue import Resubmitter
+from pymta.app.sasl import LoginParts
 from pymta.app.settings import Settings
 from pymta.app.submit import submit_message
 from pymta.app.switch import Switch
 from pymta.app.wiring import Lasting, Wiring, rewire
+from pymta.auth.verify_app import CheckFunction, TokenFunction
 from pymta.config import Config
 from pymta.control.queue import QueueCommands
 from pymta.control.service import ControlService, Hooks
@@ -30,7 +32,7 @@ from pymta.model.reply import Reply
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.pickup.service import DropCollector
 from pymta.pickup.submission import Submission
-from pymta.ports import Clock, DeliveryAgent, Restriction
+from pymta.ports import Clock, DeliveryAgent, PasswordDatabase, Restriction, TokenVerifier
 from pymta.qmgr import QueueAdmin, QueueManager
 from pymta.runtime.clock import SystemClock
 from pymta.runtime.control import ControlServer
@@ -65,9 +67,11 @@ class MTA:
     """A mail transfer agent. `async with MTA(settings) as mta:` runs it; `start` and `stop` do the same by hand.
 
     `agents` are delivery agents of the app's own, by transport name; `restrictions` rules of its own, by the name
-    under which restriction lists use them. Without `log`, lines go to Python's logger `pymta`. `sockets` are
-    listening sockets by service key, as `pymta run` binds them before it gives up root. `clock` and `faults` are for
-    tests of what time and crashes do. Raises ConfigError for settings that cannot be used, before anything is opened.
+    under which restriction lists use them. `passwords` and `tokens` answer where `smtpd_sasl_type = app`: databases,
+    or async functions of a user's name and the password or access token. Without `log`, lines go to Python's logger
+    `pymta`. `sockets` are listening sockets by service key, as `pymta run` binds them before it gives up root.
+    `clock` and `faults` are for tests of what time and crashes do. Raises ConfigError for settings that cannot be
+    used, before anything is opened.
     """
 
     def __init__(
@@ -76,6 +80,8 @@ class MTA:
         *,
         agents: Mapping[str, DeliveryAgent] | None = None,
         restrictions: Mapping[str, Restriction] | None = None,
+        passwords: PasswordDatabase | CheckFunction | None = None,
+        tokens: TokenVerifier | TokenFunction | None = None,
         log: MailLog | None = None,
         sockets: Mapping[str, Sequence[socket.socket]] | None = None,
         actions: UserActions | None = None,
@@ -131,6 +137,7 @@ class MTA:
             actions=actions or open_actions(config),
             agents=agents or {},
             restrictions=restrictions or {},
+            logins=LoginParts(passwords, tokens),
             keys=keys or PemFiles(),
             serves_clients=place.serves_clients,
             smtp_agent=place.smtp_agent,

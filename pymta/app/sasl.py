@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pymta.auth.verify_app import CheckFunction, PasswordFunction, TokenCheck, TokenFunction
 from pymta.auth.verify_pool import HashPool
 from pymta.config import Config, build
 from pymta.delivery.smtp_auth import SmtpLogin
@@ -17,10 +18,14 @@ from pymta.tables import TableFactory
 class LoginParts:
     """What logins share over services and reloads: threads for hashing, and an app's own answers."""
 
-    def __init__(self, passwords: PasswordDatabase | None = None, tokens: TokenVerifier | None = None) -> None:
+    def __init__(
+        self,
+        passwords: PasswordDatabase | CheckFunction | None = None,
+        tokens: TokenVerifier | TokenFunction | None = None,
+    ) -> None:
         self.pool = HashPool()
-        self.passwords = passwords
-        self.tokens = tokens
+        self.passwords = PasswordFunction(passwords) if callable(passwords) else passwords
+        self.tokens = TokenCheck(tokens) if callable(tokens) else tokens
 
 
 def smtp_login(lmtp: bool, config: Config, tables: TableFactory, clock: Clock, log: Log) -> SmtpLogin | None:
