@@ -238,6 +238,7 @@ class QueueManager:
             return
         del self._active[queue_id]
         if message.is_long:
+            message.unread = 0
             self._scheduler.all_read(message)
         self._supply.in_core -= message.in_core
         self._content_memory -= message.in_memory

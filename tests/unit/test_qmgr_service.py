@@ -637,6 +637,27 @@ async def test_a_long_message_warns_of_all_that_wait(bed: Bed, monkeypatch: pyte
     assert sorted(number for _, what, _ in bed.notices.made for number, _ in what) == list(range(2500))
 
 
+async def test_a_long_message_that_is_held_on_the_way_leaves_nothing_behind(bed: Bed) -> None:
+    bed.transport["recipient_limit"] = "1000"
+    bed.agent.gate = asyncio.Event()
+    entry = await bed.send(*crowd(3000))
+    await bed.until(lambda: bed.agent.busy)
+    await bed.admin.hold(QueueFilter())
+    bed.agent.gate.set()
+    await bed.quiet()
+    stored = await bed.spool.load(entry.queue_id)
+    assert stored is not None and stored.queue is QueueName.HOLD
+    done = set(bed.agent.recipients)
+    assert len(stored.recipients) + stored.unread + len(done) == 3000
+    await asyncio.sleep(0.01)
+    bed.queue._pump()
+    assert not any(transport.jobs for transport in bed.queue._scheduler._transports.values())
+    assert bed.queue._supply.in_core == 0
+    await bed.admin.release(QueueFilter())
+    await bed.until(lambda: bed.lines("removed"))
+    assert len(bed.agent.recipients) == len(set(bed.agent.recipients)) == 3000
+
+
 async def test_recipients_that_cannot_be_read_wait_for_the_disk(bed: Bed) -> None:
     recipients, failures = bed.spool.recipients, [SpoolError("EIO")] * 2
 
