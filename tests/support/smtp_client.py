@@ -8,12 +8,17 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from pymta.config import Config, build
 from pymta.delivery.smtp import SmtpAgent
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
+from pymta.delivery.smtp_tls import ClientTls
+from pymta.delivery.smtp_tls_settings import SmtpTlsSettings
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest
 from pymta.model.queue import QueuedRecipient
 from pymta.runtime.clock import SystemClock
+from pymta.runtime.tls_files import PemFiles
+from pymta.tables import Maps
 from pymta.testing import FakeResolver, RecordingLog
 
 _COMMON: dict[str, Any] = {
@@ -154,4 +159,14 @@ def lmtp_agent(resolver: FakeResolver | None = None, log: RecordingLog | None = 
         SystemClock(),
         log or RecordingLog(),
         shuffle=lambda _: None,
+    )
+
+
+def tls_agent(
+    log: RecordingLog, *, maps: Maps | None = None, settings: dict[str, Any] | None = None, **parameters: str
+) -> SmtpAgent:
+    """An agent whose `smtp_tls_...` parameters are as in main.cf; `settings` changes the others."""
+    tls = ClientTls(build(SmtpTlsSettings, Config.from_values(parameters)), PemFiles(), log, "smtp", maps)
+    return SmtpAgent(
+        smtp_settings(**(settings or {})), FakeResolver(), SystemClock(), log, shuffle=lambda _: None, tls=tls
     )

@@ -349,6 +349,7 @@ class ClientSession:
     def tls_started(self) -> None:
         """RFC 3207 4.2: forget what the server said in clear, and what it slipped in behind its 220."""
         self._reader = ReplyReader()
+        self.is_reusable = True
         self.capabilities = Capabilities()
         self._introduce()
 
