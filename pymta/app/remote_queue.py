@@ -55,6 +55,7 @@ class RemoteQueue:
         self._ids = QueueIds(
             self._clock.now, long=self._long_ids, instance=instance, floor=floor, slot=self._number, slots=ID_SLOTS
         )
+        self._on_welcome()
 
     def new_queue_id(self) -> QueueId:
         if self._ids is None:

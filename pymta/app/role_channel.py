@@ -107,12 +107,13 @@ class RoleChannel:
         return messages, ""
 
     async def _apply(self, message: Message, sockets: list[socket.socket]) -> None:
-        self.listening = _by_key(message.get("listen", []), sockets)
+        self.listening = _by_key(message["listen"], sockets)
         prepared, self._prepared = self._prepared, None
-        if prepared is None or self._put_in_force is None:
-            self._answer([], "nothing was prepared")
-            return
-        self._answer(await self._put_in_force(prepared), "")
+        try:
+            if prepared is not None and self._put_in_force is not None:
+                self._answer(await self._put_in_force(prepared), "")
+        except Exception as error:
+            self._answer([f"not all of the new configuration is in force: {error!r}"], "")
 
     def _reloaded(self, message: Message) -> None:
         reloads, self._reloads = self._reloads, []

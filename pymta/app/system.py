@@ -16,10 +16,12 @@ from pymta.delivery.mailbox_jobs import UserActions
 from pymta.errors import ConfigError, PymtaError
 from pymta.runtime.logging import MailLog
 from pymta.runtime.processes import Channel, Message
-from pymta.runtime.supervisor import Role, Supervisor
+from pymta.runtime.supervisor import Question, Role, Supervisor
 from pymta.runtime.tls_files import PemFiles
 
 _RELOAD_SECONDS = 30.0
+_PREPARE: Question = ({"op": "prepare"}, ())
+_APPLY: Question = ({"op": "apply", "listen": []}, ())
 
 
 class System:
@@ -108,7 +110,7 @@ class System:
             raise ConfigError("settings from code have no file to read again")
         config = Config.load(old.config.directory)
         messages: list[str] = []
-        for role, answer in self._supervisor.ask_all({"op": "prepare"}, lambda role: (), seconds=_RELOAD_SECONDS):
+        for role, answer in self._supervisor.ask_all(lambda role: _PREPARE, seconds=_RELOAD_SECONDS):
             if answer is None:
                 raise ConfigError(f"process {role.name} does not answer")
             if answer["error"]:
@@ -117,15 +119,19 @@ class System:
         messages += self._new_counts(config) + listen_anew(self._listening, config)
         self._instance = replace(old, config=config, sockets=self._listening)
         self._supervisor.kill_unready()
+        messages += self._put_in_force()
+        self._log_file.reopen()
+        return messages
+
+    def _put_in_force(self) -> list[str]:
         layout = [[key, len(group)] for key, group in self._listening.items()]
         descriptors = [one.fileno() for group in self._listening.values() for one in group]
+        messages: list[str] = []
         for role, answer in self._supervisor.ask_all(
-            {"op": "apply", "listen": layout},
-            lambda role: descriptors if role.name.startswith("smtpd") else (),
+            lambda role: ({"op": "apply", "listen": layout}, descriptors) if _listens(role) else _APPLY,
             seconds=_RELOAD_SECONDS,
         ):
             messages += [f"process {role.name} does not answer"] if answer is None else answer["messages"]
-        self._log_file.reopen()
         return messages
 
     def _new_counts(self, config: Config) -> list[str]:
@@ -133,3 +139,7 @@ class System:
         if is_shared(config) and counts == self._counts:
             return []
         return ["process_model and numbers of processes: a change needs a restart"]
+
+
+def _listens(role: Role) -> bool:
+    return role.name.startswith("smtpd")

@@ -23,6 +23,10 @@ _LONGEST_DELAY = 30.0
 _HEALTHY_SECONDS = 20.0
 
 
+# A message, and descriptors that go with it.
+Question = tuple[Message, Sequence[int]]
+
+
 class RoleFailed(PymtaError):
     """A process could not start; the text says why."""
 
@@ -99,9 +103,12 @@ class Supervisor:
             self._fork(place)
         deadline = time.monotonic() + START_SECONDS
         while not all(place.is_ready for place in places) and not self._is_stopping:
-            failed = next((place for place in places if place.child is None or time.monotonic() > deadline), None)
-            if failed is not None:
-                raise RoleFailed(failed.failure or f"the {failed.role.name} process did not start")
+            begun = [place for place in self._places if place.role.start <= places[0].role.start]
+            failed = [place for place in begun if place.child is None]
+            if time.monotonic() > deadline:
+                failed += [place for place in places if not place.is_ready]
+            if failed:
+                raise RoleFailed(failed[0].failure or f"the {failed[0].role.name} process did not start")
             self._turn(deadline, restart=False)
 
     def serve(self) -> None:
@@ -152,15 +159,13 @@ class Supervisor:
             if place.role.name == name and place.child is not None:
                 place.child.channel.send(message)
 
-    def ask_all(
-        self, message: Message, descriptors: Callable[[Role], Sequence[int]], *, seconds: float
-    ) -> list[tuple[Role, Message | None]]:
-        """What each running role answers to `message`; None where it ended instead, or took longer than `seconds`."""
+    def ask_all(self, question: Callable[[Role], Question], *, seconds: float) -> list[tuple[Role, Message | None]]:
+        """What each running role answers to its question; None where it ended instead, or took more than `seconds`."""
         asked = [place for place in self._places if place.child is not None and place.is_ready]
         for place in asked:
             place.answers.clear()
             if place.child is not None:
-                place.child.channel.send(message, descriptors(place.role))
+                place.child.channel.send(*question(place.role))
         deadline = time.monotonic() + seconds
         pending = list(asked)
         while pending and time.monotonic() < deadline and not self._is_stopping:

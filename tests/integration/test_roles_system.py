@@ -41,8 +41,13 @@ def system(pymta_system: Start, sink: Sink) -> PymtaSystem:
             "smtpd_client_connection_count_limit": "0",
         }
     )
-    eventually(lambda: len(roles(started)) == 5, 5)
-    return started
+    return up(started)
+
+
+def up(system: PymtaSystem) -> PymtaSystem:
+    """All processes are there, and the connection that looked for the first one is over."""
+    eventually(lambda: "daemon started" in system.log and "disconnect from" in system.log)
+    return system
 
 
 def roles(system: PymtaSystem) -> dict[str, int]:
@@ -102,7 +107,7 @@ def test_a_killed_process_comes_back_and_every_message_is_accounted_for(
 def test_without_a_queue_manager_nothing_is_acknowledged(pymta_system: Start, sink: Sink) -> None:
     """It is stopped, not dead: the answer that does not come is no 250 either."""
     system = pymta_system({**ROLES, "relayhost": f"[127.0.0.1]:{sink.port}", "mydestination": ""})
-    eventually(lambda: len(roles(system)) == 5, 5)
+    up(system)
     with system.smtp() as session:
         session.ehlo()
         session.mail("s@a.example")
@@ -196,16 +201,17 @@ def test_with_the_supervisor_all_processes_end(system: PymtaSystem, how: signal.
 
 
 def test_a_stop_lets_a_message_under_way_end(system: PymtaSystem, sink: Sink) -> None:
-    with system.smtp() as session:
-        session.ehlo()
-        session.mail("s@a.example")
-        session.rcpt("x@sink.example")
-        assert session.docmd("DATA")[0] == 354
-        assert system.process is not None
-        system.process.send_signal(signal.SIGTERM)
-        time.sleep(0.5)
-        session.send(b"X-Mark: <last>\r\n\r\nbody\r\n.\r\n")
-        assert session.getreply()[0] == 250
+    session = system.smtp()
+    session.ehlo()
+    session.mail("s@a.example")
+    session.rcpt("x@sink.example")
+    assert session.docmd("DATA")[0] == 354
+    assert system.process is not None
+    system.process.send_signal(signal.SIGTERM)
+    time.sleep(0.5)
+    session.send(b"X-Mark: <last>\r\n\r\nbody\r\n.\r\n")
+    assert session.getreply()[0] == 250
+    session.close()
     assert system.process.wait(20) == 0
     system.start()
     eventually(lambda: [one.mark for one in sink.arrivals] == ["last"])
@@ -215,7 +221,7 @@ def test_connection_limits_hold_over_all_processes(pymta_system: Start) -> None:
     system = pymta_system(
         {**ROLES, "smtpd_client_connection_count_limit": "5", "smtpd_client_event_limit_exceptions": ""}
     )
-    eventually(lambda: len(roles(system)) == 5, 5)
+    up(system)
     greetings = []
     connections = [socket.create_connection(("127.0.0.1", system.port), 10) for _ in range(12)]
     for connection in connections:
@@ -230,7 +236,7 @@ def test_the_limits_survive_the_queue_manager(pymta_system: Start) -> None:
     system = pymta_system(
         {**ROLES, "smtpd_client_connection_count_limit": "3", "smtpd_client_event_limit_exceptions": ""}
     )
-    eventually(lambda: len(roles(system)) == 5, 5)
+    up(system)
     held = [socket.create_connection(("127.0.0.1", system.port), 10) for _ in range(3)]
     assert [connection.recv(1000)[:3] for connection in held] == [b"220"] * 3
     qmgr = roles(system)["qmgr"]

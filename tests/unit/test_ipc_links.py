@@ -184,7 +184,7 @@ class Running:
         self.supervisor = Supervisor(roles, self.log, handle=lambda name, message: None, drain_seconds=5)
 
     def ask(self) -> dict[str, object]:
-        answers = self.supervisor.ask_all({"op": "ask"}, lambda role: (), seconds=5)
+        answers = self.supervisor.ask_all(lambda role: ({"op": "ask"}, ()), seconds=5)
         return {role.name: answer and answer["pid"] for role, answer in answers}
 
 
