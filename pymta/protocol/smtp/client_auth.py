@@ -44,11 +44,12 @@ class ClientAuth:
 
     def take(self, reply: ServerReply) -> Event | None:
         """The outcome, or None where the exchange goes on."""
+        if self.run.failure:
+            # We said `*`; whatever the server makes of that, it is over.
+            return LoginFailed(None, self.run.failure)
         if reply.code == 334:
             self._answer(reply)
             return None
-        if self.run.failure:
-            return LoginFailed(None, self.run.failure)
         if reply.code == 235 and self.run.is_complete:
             return LoggedIn()
         if reply.code == 235:
