@@ -64,6 +64,13 @@ async def test_our_own_networks_may_bring_them_back(tmp_path: Path) -> None:
     assert (await taken(tmp_path, OURS + BODY, REMOTE, Origin.FORWARD)).startswith(OURS)
 
 
+async def test_a_door_that_tells_nothing_distrusts_nobody() -> None:
+    parts = Parts()
+    nameless = b"Authentication-Results: ; none\r\n"
+    await parts.take(OURS + nameless + BODY)
+    assert parts.queue.content == OURS + nameless + BODY
+
+
 @pytest.mark.parametrize("step", [0, 1])
 async def test_fields_for_the_top_stand_before_everything(step: int) -> None:
     parts = Parts()
@@ -117,6 +124,15 @@ async def test_an_inspection_that_fails_costs_neither_the_message_nor_a_result(
     assert [effect.kind for effect in plain.effects] == [EffectKind.HOLD, EffectKind.PREPEND]
     assert "dkim=temperror" in plain.effects[1].value
     assert any("DKIM verification: RuntimeError: a bug" in line for line in log.lines)
+
+
+async def test_results_are_told_although_no_restriction_asked_for_them(tmp_path: Path) -> None:
+    plain = Plain()
+    authentication = inbound(tmp_path, FakeResolver({}))
+    draft = await InspectedDraft.around(plain, authentication, REMOTE, ENVELOPE.sender, RecordingLog())
+    draft.write(b"DKIM-Signature: v=1\r\n" + BODY)
+    await draft.commit()
+    assert "dkim=neutral" in plain.effects[0].value
 
 
 async def test_results_are_found_once(tmp_path: Path) -> None:

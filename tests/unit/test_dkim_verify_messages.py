@@ -147,6 +147,10 @@ async def test_a_body_signed_in_part_is_reported() -> None:
     assert result.result is Result.PASS
     assert not result.covers_body
     assert result.body_length - result.signed_length == len(b"\r\n\r\n") + len(b"appended\r\n")
+    inspection = DkimInspection(VerifyRules(), NOW)
+    for start in range(0, len(message) + 700, 7):
+        inspection.write((message + b"appended\r\n" * 70)[start : start + 7])
+    assert [one.result for one in await inspection.results(zone())] == [Result.PASS]
     shorter = message.replace(b"Bye", b"")
     assert (await one(shorter, zone())).reason == "body is shorter than l="
 
