@@ -7,6 +7,12 @@ cd "$(dirname "$0")/.." || exit 1
 packages="postfix swaks inetutils-telnet bsd-mailx msmtp libicu72 libdb5.3 libnsl2 libtirpc3 libsasl2-2 liblockfile1 libbsd0 libmd0 libgsasl18 libsecret-1-0 libidn12 libgssglue1 libntlm0 perl-base dovecot-core sasl2-bin libsasl2-modules libsasl2-modules-db opendkim opendkim-tools libopendkim11 libvbr2 librbl1 libmilter1.0.1 libopendbx1 libmemcached11 libhashkit2 liblua5.3-0 libldap-2.5-0 libunbound8 libevent-2.1-7 libhiredis0.14 libmail-dkim-perl libcrypt-openssl-rsa-perl libcrypt-openssl-bignum-perl libcrypt-openssl-random-perl libcryptx-perl libnet-dns-perl libmail-authenticationresults-perl libmailtools-perl liberror-perl libclone-perl libjson-perl libtimedate-perl libdigest-hmac-perl"
 stamp=.peers/.unpacked
 wanted="$packages v1"
+# A judge of DKIM signatures from another world; only where Node is.
+if command -v npm >/dev/null && [ ! -d .peers/node/node_modules/mailauth ]; then
+    mkdir -p .peers/node
+    (cd .peers/node && npm install --no-audit --no-fund --ignore-scripts --omit=dev mailauth@4 >/dev/null 2>&1) ||
+        echo "peers: could not fetch mailauth from npm; tests that need it will say so" >&2
+fi
 [ -f "$stamp" ] && [ "$(cat "$stamp")" = "$wanted" ] && exit 0
 if ! command -v apt-get >/dev/null || ! command -v dpkg-deb >/dev/null; then
     echo "peers: no apt-get/dpkg-deb here; tests with real peers will be skipped" >&2

@@ -1,4 +1,4 @@
-"""What we sign, others verify: dkimpy, OpenDKIM and Perl's Mail::DKIM on a table of odd messages."""
+"""What we sign, others verify: dkimpy, OpenDKIM, Perl's Mail::DKIM and mailauth on a table of odd messages."""
 
 from __future__ import annotations
 
@@ -92,6 +92,15 @@ def test_mail_dkim_verifies_what_we_sign(name: str, form: str, folder: Path) -> 
     assert dkim_judges.mail_dkim(signed, KEYS) == ["pass", "invalid (unsupported algorithm ed25519-sha256)"]
 
 
+def test_mailauth_verifies_what_we_sign(folder: Path) -> None:
+    # It sees no header where no empty line ends one.
+    cases = [(name, form) for name in MESSAGES if name != "no body at all" for form in FORMS]
+    signed = [sign(both(folder, form), MESSAGES[name]) for name, form in cases]
+    results = dkim_judges.mailauth([one for one in signed if isinstance(one, bytes)], KEYS)
+    wrong = [case for case, result in zip(cases, results, strict=True) if result != ["pass", "pass"]]
+    assert wrong == []
+
+
 @pytest.mark.parametrize(
     "change",
     [
@@ -111,3 +120,10 @@ def test_the_judges_see_what_was_changed_or_added(change: tuple[bytes, bytes], f
     assert dkim_judges.dkimpy(changed, KEYS) == ["fail"]
     assert "pass" not in dkim_judges.opendkim(changed, KEYS)
     assert dkim_judges.mail_dkim(changed, KEYS)[0].startswith("fail")
+
+
+def test_mailauth_sees_what_was_added(folder: Path) -> None:
+    signed = sign(both(folder, "relaxed/relaxed"), MESSAGES["plain"])
+    assert isinstance(signed, bytes)
+    changed = signed.replace(b"Received:", b"From: eve@example.com\r\nReceived:")
+    assert dkim_judges.mailauth([changed], KEYS) == [["fail", "fail"]]

@@ -7,10 +7,11 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import dkim
+import pytest
 
 from tests.support.peers import ROOT, environment, missing, program
 
@@ -34,6 +35,27 @@ my $verifier = Mail::DKIM::Verifier->new();
 while (read(STDIN, my $data, 8192)) { $verifier->PRINT($data); }
 $verifier->CLOSE;
 print join("\n", map { $_->algorithm . " " . $_->result_detail } $verifier->signatures), "\n";
+"""
+
+_NODE = r"""
+const fs = require('fs');
+const [modules, file, ...messages] = process.argv.slice(1);
+const { dkimVerify } = require(modules + '/mailauth/lib/dkim/verify');
+const keys = {};
+for (const line of fs.readFileSync(file, 'latin1').split('\n')) {
+    const at = line.indexOf(' ');
+    if (at > 0) keys[line.slice(0, at)] = line.slice(at + 1);
+}
+async function resolver(name, type) {
+    if (type === 'TXT' && keys[name]) return [keys[name].match(/.{1,255}/gs)];
+    throw Object.assign(new Error('not found'), { code: 'ENOTFOUND' });
+}
+(async () => {
+    for (const message of messages) {
+        const found = await dkimVerify(fs.readFileSync(message), { resolver });
+        console.log(found.results.map(one => one.status.result).join(' '));
+    }
+})();
 """
 
 
@@ -94,6 +116,27 @@ def mail_dkim(message: bytes, keys: Keys) -> list[str]:
         )
     assert done.returncode == 0, done.stderr.decode()
     return [line.split(None, 1)[1] for line in done.stdout.decode().splitlines()]
+
+
+def mailauth(messages: Sequence[bytes], keys: Keys) -> list[list[str]]:
+    """npm's mailauth on all signatures of each message, in order; one run of Node for all of them."""
+    modules = ROOT.parent / "node" / "node_modules"
+    if not (modules / "mailauth").exists() or not shutil.which("node"):
+        pytest.skip("mailauth is not here: run `make peers` (needs npm)")
+    with tempfile.TemporaryDirectory() as folder:
+        (Path(folder) / "keys").write_text(_listed(keys))
+        paths = [Path(folder) / f"{number}.eml" for number in range(len(messages))]
+        for path, message in zip(paths, messages, strict=True):
+            path.write_bytes(message)
+        done = subprocess.run(
+            ["node", "-e", _NODE, str(modules), f"{folder}/keys", *map(str, paths)],
+            capture_output=True,
+            text=True,
+            timeout=50,
+            check=False,
+        )
+    assert done.returncode == 0, done.stderr
+    return [line.split() for line in done.stdout.splitlines()]
 
 
 def _listed(keys: Keys) -> str:
