@@ -75,6 +75,9 @@ class AccessEngine:
             sender_logins=tables.maps(settings.smtpd_sender_login_maps, "smtpd_sender_login_maps")
             if settings.smtpd_sender_login_maps
             else None,
+            relay_clientcerts=tables.maps(settings.relay_clientcerts, "relay_clientcerts")
+            if settings.relay_clientcerts
+            else None,
         )
         lists = _class_texts(settings, classes or {})
         compiler = Compiler(registry.with_extra((extra or {}).items()), tables, lists, log)

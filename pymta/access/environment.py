@@ -42,7 +42,7 @@ class SenderPolicy(Protocol):
 class Environment:
     """`logged_permits` is smtpd_log_access_permit_actions, `sender_logins` smtpd_sender_login_maps.
 
-    Both are None where they are empty.
+    These and `relay_clientcerts` are None where they are empty.
     """
 
     settings: AccessSettings
@@ -55,3 +55,4 @@ class Environment:
     sleep: Sleep
     sender_policy: SenderPolicy | None = None
     sender_logins: Maps | None = None
+    relay_clientcerts: Maps | None = None

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 
-from pymta.access import access_maps, client, destination, domains, generic, sender_login, spf
+from pymta.access import access_maps, certificates, client, destination, domains, generic, sender_login, spf
 from pymta.access.access_maps import Check
 from pymta.access.parse import Words
 from pymta.access.rules import AppRestriction, Pause, Rule
@@ -62,6 +62,9 @@ STANDARD = Registry(
         "reject_unauth_pipelining": generic.reject_unauth_pipelining,
         "reject_multi_recipient_bounce": generic.reject_multi_recipient_bounce,
         "permit_mynetworks": client.permit_mynetworks,
+        "permit_tls_clientcerts": certificates.permit_tls_clientcerts,
+        "permit_tls_all_clientcerts": certificates.permit_tls_all_clientcerts,
+        "reject_plaintext_session": certificates.reject_plaintext_session,
         "permit_sasl_authenticated": client.permit_sasl_authenticated,
         "reject_unknown_client_hostname": client.reject_unknown_client_hostname,
         "reject_unknown_client": client.reject_unknown_client_hostname,
@@ -92,6 +95,7 @@ STANDARD = Registry(
     checks={
         "check_client_access": access_maps.check_client,
         "check_reverse_client_hostname_access": access_maps.check_reverse_client_hostname,
+        "check_ccert_access": certificates.check_ccert,
         "check_sasl_access": access_maps.check_sasl,
         "check_helo_access": access_maps.check_helo,
         "check_sender_access": access_maps.check_sender,
@@ -110,15 +114,11 @@ _BY_DNS = (
 NOT_BUILT = frozenset(
     {
         *_BY_DNS,
-        "check_ccert_access",
         "check_policy_service",
         "permit_dnswl_client",
         "permit_inet_interfaces",
         "permit_mx_backup",
         "permit_rhswl_client",
-        "permit_tls_all_clientcerts",
-        "permit_tls_clientcerts",
-        "reject_plaintext_session",
         "reject_rbl",
         "reject_rbl_client",
         "reject_rhsbl_client",

@@ -30,6 +30,7 @@ class AccessSettings:
     smtpd_log_access_permit_actions: tuple[str, ...]
     receive_override_options: tuple[str, ...]
     mynetworks: str
+    relay_clientcerts: str
     parent_domain_matches_subdomains: tuple[str, ...]
     recipient_delimiter: str
     allow_untrusted_routing: bool
@@ -37,6 +38,7 @@ class AccessSettings:
     access_map_reject_code: int
     access_map_defer_code: int
     reject_code: int
+    plaintext_reject_code: int
     defer_code: int
     invalid_hostname_reject_code: int
     multi_recipient_bounce_reject_code: int

@@ -14,6 +14,7 @@ class Kind(Enum):
     CLIENT = "Client host"
     REVERSE_CLIENT = "Unverified Client host"
     SASL = "SASL login name"
+    CERTIFICATE = "Client certificate"
     HELO = "Helo command"
     SENDER = "Sender address"
     RECIPIENT = "Recipient address"
