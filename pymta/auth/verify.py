@@ -69,6 +69,9 @@ class PasswordSasl:
         )
         return PasswordExchange(self, mechanism.upper(), context)
 
+    def close(self) -> None:
+        """There is nothing to give back."""
+
     async def answer(self, question: Question) -> object:
         """What a mechanism wants to know. Raises AuthUnavailableError."""
         if isinstance(question, CheckToken):

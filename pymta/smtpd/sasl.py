@@ -115,6 +115,10 @@ class SaslService:
             found = replace(found, delay=await self._delay(client))
         return found, exchange
 
+    def close(self) -> None:
+        """The service has ended."""
+        self._backend.close()
+
     async def _available(self) -> list[Mechanism]:
         return [one for one in await self._backend.mechanisms() if await self._filter.matches(one.name)]
 

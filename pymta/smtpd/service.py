@@ -133,6 +133,8 @@ class SmtpServer:
             connection.shut_down(goodbye)
             connection.cut()
         await asyncio.gather(*(connection.finished() for connection in list(self._connections)))
+        if self.sasl:
+            self.sasl.close()
 
     @property
     def connection_count(self) -> int:
