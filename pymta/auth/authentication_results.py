@@ -27,13 +27,16 @@ _SIGNATURE_START = 8
 _LONGEST_PREFIX = 2000
 
 
-def authentication_results(results: AuthenticationResults) -> bytes:
-    """The field for the top of the header, ending in CRLF. Without anything to tell it says `none` (RFC 8601 2.2)."""
+def authentication_results(results: AuthenticationResults, *, smtputf8: bool = False) -> bytes:
+    """The field for the top of the header, ending in CRLF. Without anything to tell it says `none` (RFC 8601 2.2).
+
+    Only a message that needs SMTPUTF8 anyway may get more than ASCII into its header (RFC 6532).
+    """
     parts = list(_parts(results)) or ["none"]
     lines = [f"{FIELD_NAME}: {_value(results.authserv_id)};"]
     for number, part in enumerate(parts):
         lines.extend(_folded(part + (";" if number < len(parts) - 1 else "")))
-    return _encoded(lines)
+    return _encoded(lines, smtputf8)
 
 
 def summary(results: AuthenticationResults) -> str:
@@ -84,7 +87,7 @@ def _name(result: NameResult) -> str:
     return f"iprev={result.result.value}{name} policy.iprev={_value(result.client_address)}"
 
 
-def received_spf(result: SpfResult, receiver: str) -> bytes:
+def received_spf(result: SpfResult, receiver: str, *, smtputf8: bool = False) -> bytes:
     """The Received-SPF field for one check, ending in CRLF."""
     values = {
         "client-ip": result.client_address,
@@ -98,7 +101,7 @@ def received_spf(result: SpfResult, receiver: str) -> bytes:
     pairs = [f"{name}={value};" for name, value in values.items() if value]
     pairs[-1] = pairs[-1].removesuffix(";")
     comment = _comment(f"{receiver}: {_said(result)}")
-    return _encoded([f"Received-SPF: {result.result.value} {comment}", *_folded(" ".join(pairs))])
+    return _encoded([f"Received-SPF: {result.result.value} {comment}", *_folded(" ".join(pairs))], smtputf8)
 
 
 def _said(result: SpfResult) -> str:
@@ -199,5 +202,5 @@ def _folded(text: str) -> Iterator[str]:
     yield f"\t{line}"
 
 
-def _encoded(lines: list[str]) -> bytes:
-    return "".join(f"{line}\r\n" for line in lines).encode("utf-8", "replace")
+def _encoded(lines: list[str], smtputf8: bool) -> bytes:
+    return "".join(f"{line}\r\n" for line in lines).encode("utf-8" if smtputf8 else "ascii", "replace")

@@ -101,7 +101,7 @@ class Desk:
         try:
             if authentication is None or not await authentication.is_outside(client):
                 return None
-            return await InspectedDraft.around(draft, authentication, client, event.envelope.sender, self.log)
+            return await InspectedDraft.around(draft, authentication, client, event.envelope, self.log)
         except Exception as error:
             self._failed(f"{event.queue_id}: authentication", error)
             return None

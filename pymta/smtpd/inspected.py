@@ -9,9 +9,8 @@ from pymta.auth.authentication_results import authentication_results, received_s
 from pymta.auth.dkim_verify import DkimInspection
 from pymta.auth.inbound import InboundAuthentication
 from pymta.model.access import Effect, EffectKind
-from pymta.model.address import Address
-from pymta.model.authentication import AuthenticationResults, DkimResult, Result
-from pymta.model.envelope import Client
+from pymta.model.authentication import AuthenticationResults, DkimResult, Result, SpfResult
+from pymta.model.envelope import Client, Envelope
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.ports import Draft, Log
@@ -25,21 +24,31 @@ class InspectedDraft:
     """
 
     def __init__(
-        self, draft: Draft, authentication: InboundAuthentication, known: AuthenticationResults, log: Log
+        self,
+        draft: Draft,
+        authentication: InboundAuthentication,
+        known: AuthenticationResults,
+        log: Log,
+        *,
+        smtputf8: bool = False,
     ) -> None:
         self._draft = draft
         self._authentication = authentication
         self._inspection: DkimInspection | None = authentication.inspection()
         self._known = replace(known, checks_dkim=self._inspection is not None)
         self._log = log
+        self._smtputf8 = smtputf8
 
     @classmethod
     async def around(
-        cls, draft: Draft, authentication: InboundAuthentication, client: Client, sender: Address, log: Log
+        cls, draft: Draft, authentication: InboundAuthentication, client: Client, envelope: Envelope, log: Log
     ) -> InspectedDraft:
         """Check the envelope; never raises for what DNS or the sender does."""
-        spf = await authentication.check_spf(client, client.helo, sender) if authentication.settings.spf_enable else ()
-        return cls(draft, authentication, authentication.envelope_results(client, client.helo, spf), log)
+        spf: tuple[SpfResult, ...] = ()
+        if authentication.settings.spf_enable:
+            spf = await authentication.check_spf(client, client.helo, envelope.sender)
+        known = authentication.envelope_results(client, client.helo, spf)
+        return cls(draft, authentication, known, log, smtputf8=envelope.smtputf8)
 
     @property
     def queue_id(self) -> QueueId:
@@ -47,8 +56,9 @@ class InspectedDraft:
 
     def write_top(self, data: bytes) -> None:
         """Header fields that are ours and not the client's, Received-SPF before them."""
-        checked = self._known.mail_from
-        self._draft.write((received_spf(checked, self._authentication.authserv_id) if checked else b"") + data)
+        if checked := self._known.mail_from:
+            data = received_spf(checked, self._authentication.authserv_id, smtputf8=self._smtputf8) + data
+        self._draft.write(data)
 
     def write(self, data: bytes) -> None:
         if self._inspection is not None:
@@ -71,7 +81,7 @@ class InspectedDraft:
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:
         results = await self.results()
         self._log.info(f"{self.queue_id}: authentication: {summary(results)}")
-        field = authentication_results(results).decode()
+        field = authentication_results(results, smtputf8=self._smtputf8).decode()
         return await self._draft.commit([*effects, Effect(EffectKind.PREPEND, field)])
 
     async def abort(self) -> None:

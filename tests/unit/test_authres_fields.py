@@ -112,12 +112,24 @@ def test_no_value_breaks_out_of_the_field(sender: str, helo: str, reason: str) -
         dkim=True,
         name=NameResult(Result.PASS, helo, sender),
     )
-    for field in (authentication_results(found), received_spf(found.spf[0], ID)):
+    for field in (
+        authentication_results(found),
+        received_spf(found.spf[0], ID),
+        authentication_results(found, smtputf8=True),
+        received_spf(found.spf[0], ID, smtputf8=True),
+    ):
         assert field.endswith(b"\r\n")
         lines = field.split(b"\r\n")[:-1]
         assert all(line.startswith(b"\t") and line.strip() for line in lines[1:])
         assert b"\r" not in field.replace(b"\r\n", b"") and b"\n" not in field.replace(b"\r\n", b"")
         assert len(email.message_from_bytes(field + b"\r\n", policy=email.policy.SMTPUTF8).keys()) == 1
+
+
+def test_only_internationalized_mail_gets_more_than_ascii() -> None:
+    found = results(spf(sender="jö@example.org"))
+    assert b"smtp.mailfrom=j?@example.org" in authentication_results(found)
+    assert "smtp.mailfrom=jö@example.org".encode() in authentication_results(found, smtputf8=True)
+    assert "of jö@example.org".encode() in received_spf(found.spf[0], ID, smtputf8=True)
 
 
 def test_received_spf_in_the_form_that_people_look_for() -> None:

@@ -114,7 +114,7 @@ async def test_an_inspection_that_fails_costs_neither_the_message_nor_a_result(
 
     monkeypatch.setattr("pymta.auth.dkim_verify.DkimInspection.write", fail)
     plain, log = Plain(), RecordingLog()
-    draft = await InspectedDraft.around(plain, inbound(tmp_path), REMOTE, ENVELOPE.sender, log)
+    draft = await InspectedDraft.around(plain, inbound(tmp_path), REMOTE, ENVELOPE, log)
     draft.write_top(b"Received: x\r\n")
     draft.write(BODY)
     draft.write(b"more\r\n")
@@ -129,7 +129,7 @@ async def test_an_inspection_that_fails_costs_neither_the_message_nor_a_result(
 async def test_results_are_told_although_no_restriction_asked_for_them(tmp_path: Path) -> None:
     plain = Plain()
     authentication = inbound(tmp_path, FakeResolver({}))
-    draft = await InspectedDraft.around(plain, authentication, REMOTE, ENVELOPE.sender, RecordingLog())
+    draft = await InspectedDraft.around(plain, authentication, REMOTE, ENVELOPE, RecordingLog())
     draft.write(b"DKIM-Signature: v=1\r\n" + BODY)
     await draft.commit()
     assert "dkim=neutral" in plain.effects[0].value
@@ -137,7 +137,7 @@ async def test_results_are_told_although_no_restriction_asked_for_them(tmp_path:
 
 async def test_results_are_found_once(tmp_path: Path) -> None:
     plain, log = Plain(), RecordingLog()
-    draft = await InspectedDraft.around(plain, inbound(tmp_path), REMOTE, ENVELOPE.sender, log)
+    draft = await InspectedDraft.around(plain, inbound(tmp_path), REMOTE, ENVELOPE, log)
     draft.write(b"From: a@example.org\r\n" + BODY)
     first = await draft.results()
     assert await draft.results() is first
