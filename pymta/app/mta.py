@@ -42,6 +42,7 @@ from pymta.runtime.privileges import make_directory
 from pymta.runtime.tls_files import PemFiles
 from pymta.spool import SqliteSpool
 from pymta.spool.faults import NO_FAULTS, Faults
+from pymta.spool.handover import clear_drafts
 
 _DRAIN_SECONDS = 10.0
 
@@ -197,6 +198,8 @@ class MTA:
         ):
             make_directory(path, mode, None)
         await self._spool.open()
+        if self._place is ALONE:
+            clear_drafts(self.places.queue)
         self._started_at = self._clock.monotonic()
         await self._qmgr.start()
         await self._control.start()

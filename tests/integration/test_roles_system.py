@@ -122,8 +122,14 @@ def test_without_a_queue_manager_nothing_is_acknowledged(pymta_system: Start, si
         assert code == 451, reply
     eventually(lambda: roles(system).get("qmgr", qmgr) != qmgr)
     eventually(lambda: "queue file write error: the queue manager is not there" in system.log)
-    system.send("x@sink.example", "X-Mark: <later>\r\n\r\nbody\r\n")
-    eventually(lambda: [one.mark for one in sink.arrivals] == ["later"])
+    eventually(lambda: _accepts(system))
+    eventually(lambda: {one.mark for one in sink.arrivals} == {"later"})
+
+
+def _accepts(system: PymtaSystem) -> bool:
+    with contextlib.suppress(smtplib.SMTPDataError):
+        return bool(system.send("x@sink.example", "X-Mark: <later>\r\n\r\nbody\r\n"))
+    return False
 
 
 @pytest.mark.timeout(90)
