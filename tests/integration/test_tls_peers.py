@@ -1,0 +1,159 @@
+"""TLS with real peers: Debian's Postfix in both directions, `openssl s_client`, swaks, smtplib."""
+
+from __future__ import annotations
+
+import os
+import smtplib
+import ssl
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.support.peers import RealPostfix, environment, free_port, program
+from tests.support.smtp_client import open_folder
+from tests.support.system import PymtaSystem, eventually
+from tests.support.tls import authority, server_pair
+
+Start = Callable[..., PymtaSystem]
+OFFERS = {"smtpd_tls_security_level": "may", "smtpd_tls_loglevel": "1", "smtpd_tls_received_header": "yes"}
+
+
+def _mailbox(system: PymtaSystem) -> str:
+    return "".join(path.read_text() for path in system.mail.iterdir() if path.is_file())
+
+
+def test_without_a_certificate_one_is_made_and_said_so(pymta_system: Start) -> None:
+    system = pymta_system(OFFERS)
+    with smtplib.SMTP("127.0.0.1", system.port, timeout=20) as session:
+        session.starttls(context=ssl._create_unverified_context())
+        session.ehlo()
+        assert not session.has_extn("starttls")
+        session.sendmail("s@a.example", ["root@example.com"], "Subject: x\r\n\r\nbody\r\n")
+    eventually(lambda: "with ESMTPS id" in _mailbox(system))
+    assert "(using TLSv1.3 with cipher TLS_AES_256_GCM_SHA384 (256/256 bits)" in _mailbox(system)
+    assert "(No client certificate requested)" in _mailbox(system)
+    assert "no smtpd_tls_cert_file is set: made a certificate that nobody vouches for" in system.log
+    key = system.folder / "spool/pymta/tls/key.pem"
+    assert key.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_key_that_only_root_may_read(pymta_system: Start, tmp_path: Path) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("needs to start as root")
+    pair = server_pair("root.example.com")
+    key = tmp_path / "root.key"
+    key.write_bytes(pair.key.read_bytes())
+    key.chmod(0o600)
+    system = pymta_system({**OFFERS, "smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(key)})
+    with smtplib.SMTP("127.0.0.1", system.port, timeout=20) as session:
+        context = ssl.create_default_context(cafile=str(authority().file))
+        context.check_hostname = False
+        session.starttls(context=context)
+        assert session.noop()[0] == 250
+
+
+def test_start_up_says_which_file_and_why(tmp_path: Path) -> None:
+    system = PymtaSystem(tmp_path / "bad", {**OFFERS, "smtpd_tls_cert_file": "/nonexistent/cert.pem"})
+    system.prepare()
+    command = [sys.executable, "-m", "pymta.cli", "-c", str(system.config), "run"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode != 0
+    assert "/nonexistent/cert.pem: cannot be read: No such file or directory" in done.stdout + done.stderr
+
+
+def test_openssl_s_client(pymta_system: Start) -> None:
+    pair = server_pair()
+    files = {"smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(pair.key)}
+    wrapped = free_port()
+    service = f"127.0.0.1:{wrapped} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes"
+    system = pymta_system({**OFFERS, **files}, services=(service,))
+    for place in (("-starttls", "smtp", "-connect", f"127.0.0.1:{system.port}"), ("-connect", f"127.0.0.1:{wrapped}")):
+        done = subprocess.run(
+            ["openssl", "s_client", *place, "-quiet", "-verify_return_error", "-CAfile", str(authority().file)],
+            input="QUIT\r\n",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+        )
+        assert "221 2.0.0 Bye" in done.stdout, done
+
+
+@pytest.mark.parametrize("option", ["--tls", "--tls-on-connect"])
+def test_swaks(pymta_system: Start, option: str) -> None:
+    more = {"smtpd_tls_wrappermode": "yes"} if option == "--tls-on-connect" else {}
+    system = pymta_system({**OFFERS, **more})
+    command = [program("swaks"), option, "--server", f"127.0.0.1:{system.port}", "--to", "root@example.com"]
+    done = subprocess.run(
+        [*command, "--from", "s@a.example"], capture_output=True, text=True, timeout=60, check=False, env=environment()
+    )
+    if "Net::SSLeay" in done.stdout + done.stderr:
+        pytest.skip("swaks has no Net::SSLeay here (Debian's libnet-ssleay-perl)")
+    assert done.returncode == 0, done.stdout + done.stderr
+    eventually(lambda: "with ESMTPS id" in _mailbox(system))
+
+
+def _postfix(folder: Path, **parameters: str) -> RealPostfix:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(0o755)
+    return RealPostfix(folder, parameters)
+
+
+@pytest.mark.parametrize("level", ["may", "encrypt", "verify"])
+def test_we_deliver_to_postfix(pymta_system: Start, level: str) -> None:
+    pair = server_pair("postfix.example.com")
+    with open_folder() as folder:
+        postfix = _postfix(
+            folder / "postfix",
+            smtpd_tls_security_level="encrypt",
+            smtpd_tls_cert_file=str(pair.certificate),
+            smtpd_tls_key_file=str(pair.key),
+            smtpd_tls_loglevel="1",
+            local_transport="discard:",
+            local_recipient_maps="",
+            mydestination="elsewhere.example",
+        )
+        with postfix.running():
+            system = pymta_system(
+                {
+                    "relayhost": f"[127.0.0.1]:{postfix.port}",
+                    "smtp_tls_security_level": level,
+                    "smtp_tls_CAfile": str(authority().file),
+                    "smtp_tls_verify_cert_match": "postfix.example.com",
+                    "smtp_tls_loglevel": "1",
+                }
+            )
+            system.send("user@elsewhere.example")
+            eventually(lambda: "status=sent" in system.log)
+            word = "Verified" if level == "verify" else "Trusted"
+            assert f"{word} TLS connection established to 127.0.0.1[127.0.0.1]:{postfix.port}: TLSv1.3" in system.log
+            assert "TLS connection established from" in postfix.log.read_text()
+
+
+@pytest.mark.parametrize("level", ["may", "encrypt", "verify"])
+def test_postfix_delivers_to_us(pymta_system: Start, level: str) -> None:
+    pair = server_pair("mail.example.com")
+    files = {"smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(pair.key)}
+    system = pymta_system({**OFFERS, **files, "smtpd_tls_security_level": "encrypt"})
+    with open_folder() as folder:
+        postfix = _postfix(
+            folder / "postfix",
+            relayhost=f"[127.0.0.1]:{system.port}",
+            smtp_tls_security_level=level,
+            smtp_tls_CAfile=str(authority().file),
+            smtp_tls_verify_cert_match="mail.example.com",
+            smtp_tls_loglevel="1",
+            mydestination="postfix.example.com",
+        )
+        with postfix.running():
+            with smtplib.SMTP("127.0.0.1", postfix.port, timeout=20) as session:
+                session.sendmail("s@a.example", ["root@example.com"], "Subject: from postfix\r\n\r\nbody\r\n")
+            eventually(lambda: "with ESMTPS id" in _mailbox(system))
+            word = "Verified" if level == "verify" else "Trusted"
+            ours = next(line for line in system.log.splitlines() if "TLS connection established from" in line)
+            theirs = next(line for line in postfix.log.read_text().splitlines() if f"{word} TLS connection" in line)
+            # The same session, seen from both ends.
+            assert ours.partition("bits) ")[2] == theirs.partition("bits) ")[2] != ""
