@@ -118,8 +118,27 @@ def unreadable(path: Path, error: OSError) -> str:
     me = user_name(os.geteuid())
     for parent in reversed(path.parents):
         if not os.access(parent, os.X_OK, effective_ids=True):
-            return f"{path}: user {me} may not enter {parent} ({_ownership(parent.stat())})"
-    return f"{path}: user {me} may not read this key file ({_ownership(path.stat())}); chown {me} {path}"
+            return _closed(path, parent, me)
+    return _closed(path, path, me)
+
+
+def barred(path: Path, account: pwd.struct_passwd) -> str:
+    """Why `account` may not read a file, by owners and modes; empty where it may. Raises OSError."""
+    groups = os.getgrouplist(account.pw_name, account.pw_gid)
+    places = [(parent, stat.S_IXOTH) for parent in reversed(path.resolve().parents)]
+    for place, wanted in [*places, (path, stat.S_IROTH)]:
+        found = place.stat()
+        shift = 6 if found.st_uid == account.pw_uid else 3 if found.st_gid in groups else 0
+        if not found.st_mode >> shift & wanted:
+            return _closed(path, place, account.pw_name)
+    return ""
+
+
+def _closed(path: Path, place: Path, user: str) -> str:
+    ownership = _ownership(place.stat())
+    if place != path:
+        return f"{path}: user {user} may not enter {place} ({ownership})"
+    return f"{path}: user {user} may not read this key file ({ownership}); chown {user} {path}"
 
 
 def _ownership(found: os.stat_result) -> str:

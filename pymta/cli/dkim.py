@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import os
+import pwd
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pymta.auth.dkim_sign_build import make_rules
-from pymta.auth.dkim_sign_keys import KeyPolicy, KeyStore
+from pymta.auth.dkim_sign_keys import KeyPolicy, KeyStore, barred
 from pymta.auth.dkim_sign_record import Comparison, compare, record_name, record_text, zone_line
 from pymta.auth.dkim_sign_rules import PATH_STARTS, SignatureRule, as_path, is_domain
 from pymta.auth.dkim_sign_settings import SigningSettings
@@ -27,6 +28,9 @@ from pymta.runtime.privileges import owner
 
 _SMALLEST_RSA = 1024
 _LARGEST_RSA = 8192
+
+Load = Callable[[str], SigningKey]
+"""Finds the key that a rule names; raises KeyProblem."""
 
 
 class StderrLog:
@@ -162,7 +166,8 @@ class Configured:
             self._opendkim = OpenDkimConfig.read(self.directory / self.settings.dkim_opendkim_config)
             self.base, safe = self._opendkim.base, self._opendkim.flag("RequireSafeKeys", safe)
         self.table = self._table()
-        self.keys = KeyStore(KeyPolicy(self.base, safe, self.settings.dkim_minimum_key_bits))
+        self._account = _signing_account(config)
+        self._keys = KeyStore(KeyPolicy(self.base, safe, self.settings.dkim_minimum_key_bits))
 
     def _table(self) -> Path | None:
         """The KeyTable's file."""
@@ -172,6 +177,15 @@ class Configured:
     def paths(self) -> list[Path]:
         """The key files in use."""
         return [(self.base / rule.key).resolve() for rule in self.rules if rule.key.startswith(PATH_STARTS)]
+
+    def load(self, source: str) -> SigningKey:
+        """The key that a rule names; root finds what the account that signs will find. Raises KeyProblem."""
+        key = self._keys.get(source)
+        if self._account is not None and source.startswith(PATH_STARTS):
+            problem = barred(self.base / source, self._account)
+            if problem:
+                raise KeyProblem(problem)
+        return key
 
     def of(self, domain: str | None, selector: str | None) -> list[SignatureRule]:
         """The rules for a domain, or all; raises ConfigError where there is none."""
@@ -186,30 +200,40 @@ class Configured:
         return list(dict.fromkeys(found))
 
 
+def _signing_account(config: Config) -> pwd.struct_passwd | None:
+    """Whose rights count when root asks; None where it is our own."""
+    if os.geteuid() != 0:
+        return None
+    try:
+        return owner(config.text("mail_owner"))
+    except ConfigError:
+        return None
+
+
 def _testkey(options: argparse.Namespace, resolver: Resolver | None) -> int:
     if options.key:
         if not options.domain or not options.selector:
             raise ConfigError("-k needs -d and -s: a key does not say whose it is")
         rules = [SignatureRule(options.domain.lower(), options.selector, as_path(options.key))]
-        keys = KeyStore(KeyPolicy(Path.cwd(), False, 0))
+        load = KeyStore(KeyPolicy(Path.cwd(), False, 0)).get
     else:
         configured = Configured(Config.load(config_directory(options.config)))
-        rules, keys = configured.of(options.domain, options.selector), configured.keys
-    return max(run(_compare_all(rules, keys, resolver, options.verbose)))
+        rules, load = configured.of(options.domain, options.selector), configured.load
+    return max(run(_compare_all(rules, load, resolver, options.verbose)))
 
 
 async def _compare_all(
-    rules: Sequence[SignatureRule], keys: KeyStore, resolver: Resolver | None, verbose: int
+    rules: Sequence[SignatureRule], load: Load, resolver: Resolver | None, verbose: int
 ) -> list[int]:
     asked = resolver or DnsResolver(SystemClock())
-    return [report(await look(rule, keys, asked), record_name(rule.selector, rule.domain), verbose) for rule in rules]
+    return [report(await look(rule, load, asked), record_name(rule.selector, rule.domain), verbose) for rule in rules]
 
 
-async def look(rule: SignatureRule, keys: KeyStore, resolver: Resolver) -> Comparison:
+async def look(rule: SignatureRule, load: Load, resolver: Resolver) -> Comparison:
     """Compare one key with DNS."""
     name = record_name(rule.selector, rule.domain)
     try:
-        key = keys.get(rule.key)
+        key = load(rule.key)
     except KeyProblem as problem:
         return Comparison((str(problem),))
     return compare(key, await resolver.query(name, "TXT"), name)

@@ -122,7 +122,7 @@ async def check_dkim(subject: Subject) -> list[Finding]:
     for rule in rules:
         name = record_name(rule.selector, rule.domain)
         try:
-            key = configured.keys.get(rule.key)
+            key = configured.load(rule.key)
         except KeyProblem as trouble:
             findings.append(problem(f"DKIM {rule.selector}", str(trouble), why))
             continue

@@ -24,7 +24,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def configure(folder: Path, text: str) -> None:
-    (folder / "main.cf").write_text(f"queue_directory = {folder}/spool\nmail_owner = nobody\n{text}\n")
+    (folder / "main.cf").write_text(f"queue_directory = {folder}/spool\nmail_owner = no-such-account\n{text}\n")
 
 
 def run(folder: Path, *arguments: str, zones: dict[str, str] | None = None) -> int:

@@ -1,12 +1,14 @@
 """What is signed, with which key and fields; what becomes of messages that cannot be signed."""
 
 import os
+import pwd
 import re
 from pathlib import Path
 
 import pytest
 
 from pymta.auth.dkim_sign_header import HeaderFields, SignatureField, Tags, relaxed_field, split_fields
+from pymta.auth.dkim_sign_keys import barred
 from pymta.auth.keys import KeyProblem, parse_private_key, parse_public_key
 from pymta.errors import ConfigError
 from pymta.model.envelope import Client, Origin
@@ -173,6 +175,21 @@ class TestKeys:
         assert re.search(
             r"user \S+ may not read this key file \(owner \S+:\S+, mode 0000\)", self.refusal(tmp_path, key)
         )
+
+    def test_what_an_account_may_not_read_is_known_without_being_it(self, key: Path, tmp_path: Path) -> None:
+        stranger = pwd.struct_passwd(("stranger", "x", 54321, 54321, "", "/", "/bin/sh"))
+        me = pwd.struct_passwd(("me", "x", key.stat().st_uid, 54321, "", "/", "/bin/sh"))
+        for parent in [tmp_path, *tmp_path.parents]:
+            if parent.stat().st_uid == os.geteuid() and str(parent) not in ("/", "/tmp"):
+                parent.chmod(0o711)
+        assert barred(key, me) == ""
+        assert f"user stranger may not read this key file (owner {pwd.getpwuid(os.geteuid()).pw_name}:" in barred(
+            key, stranger
+        )
+        key.chmod(0o604)
+        assert barred(key, stranger) == ""
+        tmp_path.chmod(0o700)
+        assert f"{key}: user stranger may not enter {tmp_path} (" in barred(key, stranger)
 
     def test_sent_without_a_signature_where_that_is_wanted(self, tmp_path: Path) -> None:
         log = RecordingLog()

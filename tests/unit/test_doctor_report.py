@@ -151,7 +151,7 @@ async def test_dmarc_of_the_domain_above_counts() -> None:
 ])  # fmt: skip
 async def test_dkim(published: str, health: str, found: str, tmp_path: Path) -> None:
     path = write_key(tmp_path / "mail.private")
-    config = Config.from_values({"dkim_keys": f"example.com:mail:{path}"})
+    config = Config.from_values({"dkim_keys": f"example.com:mail:{path}", "mail_owner": "no-such-account"})
     zones: Zones = {"mail._domainkey.example.com": {"TXT": [published]}} if published else {}
     finding = (await doctor_policy.check_dkim(subject(zones, config=config)))[0]
     assert finding.health.value == health
