@@ -15,6 +15,9 @@ from pymta.model.sasl import Mechanism, MechanismFlag, SaslChallenge, SaslFailur
 from pymta.ports import Log
 
 _TIMEOUT = 30.0
+_CONNECT_TIMEOUT = 5.0
+# Seconds after a connection that failed in which no other is tried.
+_PAUSE = 1.0
 _LINE_LIMIT = 65536
 _PENDING_LIMIT = 1000
 _MAX_MECHANISMS = 100
@@ -66,6 +69,8 @@ class DovecotSasl:
         self._log = log
         self._link: _Link | None = None
         self._connecting = asyncio.Lock()
+        self._failure: AuthUnavailableError | None = None
+        self._try_again = 0.0
 
     async def mechanisms(self) -> Sequence[Mechanism]:
         return (await self.link()).mechanisms
@@ -77,13 +82,22 @@ class DovecotSasl:
         """The connection, past its handshake. Raises AuthUnavailableError."""
         async with self._connecting:
             if self._link is None or not self._link.is_alive:
-                self._link = await self._connect()
+                now = asyncio.get_running_loop().time()
+                if self._failure and now < self._try_again:
+                    # New clients are greeted while it is away: they must not all wait for it in turn.
+                    raise AuthUnavailableError(str(self._failure))
+                try:
+                    self._link, self._failure = await self._connect(), None
+                except AuthUnavailableError as error:
+                    self._failure = error
+                    self._try_again = asyncio.get_running_loop().time() + _PAUSE
+                    raise
             return self._link
 
     async def _connect(self) -> _Link:
         place = self._address
         try:
-            async with asyncio.timeout(self.timeout):
+            async with asyncio.timeout(min(self.timeout, _CONNECT_TIMEOUT)):
                 reader, writer = (
                     await asyncio.open_unix_connection(place.path, limit=_LINE_LIMIT)
                     if place.path
