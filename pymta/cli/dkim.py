@@ -12,7 +12,7 @@ from pathlib import Path
 from pymta.auth.dkim_sign_build import make_rules
 from pymta.auth.dkim_sign_keys import KeyPolicy, KeyStore, barred
 from pymta.auth.dkim_sign_record import Comparison, compare, record_name, record_text, zone_line
-from pymta.auth.dkim_sign_rules import PATH_STARTS, SignatureRule, as_path, is_domain
+from pymta.auth.dkim_sign_rules import PATH_STARTS, Rules, SignatureRule, SigningProblem, as_path, is_domain
 from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.auth.keys import KeyProblem, SigningKey, generate_private_key, parse_private_key
 from pymta.auth.opendkim import OpenDkimConfig
@@ -159,6 +159,7 @@ class Configured:
         self.settings = build(SigningSettings, config)
         self.directory = config.directory or Path("/")
         rules = make_rules(self.settings, self.directory, StderrLog())
+        self._source = rules
         self.rules = list(rules.known()) if rules else []
         self.base, safe = self.directory, self.settings.dkim_require_safe_keys
         self._opendkim: OpenDkimConfig | None = None
@@ -194,10 +195,20 @@ class Configured:
             for rule in self.rules
             if (not domain or rule.domain == domain.lower()) and (not selector or rule.selector == selector)
         ]
+        if not found and domain and self._source:
+            found = self._for_mail_of(self._source, domain, selector)
         if not found:
             wanted = " ".join(part for part in (domain, selector) if part) or "any domain"
             raise ConfigError(f"no key is configured for {wanted}; see dkim_keys in docs/dkim.md")
         return list(dict.fromkeys(found))
+
+    def _for_mail_of(self, rules: Rules, domain: str, selector: str | None) -> list[SignatureRule]:
+        """What signs a domain's mail where a table leaves key or domain to the sender (`%`)."""
+        try:
+            found = rules.find(f"postmaster@{domain.lower()}")
+        except SigningProblem as problem:
+            raise ConfigError(str(problem)) from None
+        return [rule for rule in found if not selector or rule.selector == selector]
 
 
 def _signing_account(config: Config) -> pwd.struct_passwd | None:

@@ -127,6 +127,17 @@ class TestTestkey:
         assert "mode 0644" in out
         assert f"chmod 0600 {path}" in out
 
+    def test_a_table_that_leaves_the_domain_to_the_sender(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_key(folder / "example.com.private")
+        (folder / "KeyTable").write_text(f"any %:mail:{folder}/%.private\n")
+        (folder / "SigningTable").write_text("*@example.com any\n*@example.org none\n")
+        configure(folder, f"dkim_key_table = {folder}/KeyTable\ndkim_signing_table = refile:{folder}/SigningTable")
+        assert run(folder, "testkey", "-d", "example.com", zones={NAME: record(private_key("rsa"))}) == 0
+        assert run(folder, "testkey", "-d", "example.org") == 1
+        assert 'there is no key "none"' in capsys.readouterr().err
+
     def test_two_records(self) -> None:
         key = parse_private_key(private_key("rsa"))
         answer = Answer(Lookup.FOUND, (record_text(key), record_text(key)))
