@@ -110,25 +110,8 @@ class MTA:
             id_slots=place.id_slots,
             faults=faults,
         )
-        self._qmgr = QueueManager(
-            self._switch.queue_settings(config),
-            self._spool,
-            self._switch,
-            self._switch.agent,
-            self._switch.limits,
-            self._switch,
-            self._clock,
-            self._log.service(f"{tag}/qmgr"),
-            delivery_log=self._switch.delivery_log,
-            faults=faults,
-        )
-        self._admin = QueueAdmin(
-            self._qmgr,
-            self._spool,
-            self._clock,
-            self._log.service(f"{tag}/postsuper"),
-            Resubmitter(self._switch, self._spool),
-        )
+        self._qmgr = self._make_manager(config, faults)
+        self._admin = self._make_admin(config)
         self.queue = Administration(self._admin)
         self._lasting = Lasting(
             clock=self._clock,
@@ -149,6 +132,29 @@ class MTA:
         self._doors = Doors()
         self._reloading: asyncio.Task[None] | None = None
         self._started_at = 0.0
+
+    def _make_manager(self, config: Config, faults: Faults) -> QueueManager:
+        return QueueManager(
+            self._switch.queue_settings(config),
+            self._spool,
+            self._switch,
+            self._switch.agent,
+            self._switch.limits,
+            self._switch,
+            self._clock,
+            self._log.service(f"{config.text('syslog_name')}/qmgr"),
+            delivery_log=self._switch.delivery_log,
+            faults=faults,
+        )
+
+    def _make_admin(self, config: Config) -> QueueAdmin:
+        return QueueAdmin(
+            self._qmgr,
+            self._spool,
+            self._clock,
+            self._log.service(f"{config.text('syslog_name')}/postsuper"),
+            Resubmitter(self._switch, self._spool),
+        )
 
     @property
     def _wiring(self) -> Wiring:
