@@ -59,8 +59,9 @@ class Flusher:
         try:
             with self._feed.reading() as outdated:
                 async for entry in self._spool.entries(query):
-                    if entry.queued_time > began:
-                        # Not compared by id: ids of both forms may lie in the queue (enable_long_queue_ids).
+                    if began < entry.queued_time <= self._clock.now():
+                        # Not compared by id: ids of both forms may lie in the queue (enable_long_queue_ids). What
+                        # came in the future came before the clock was set back, and waits for this very flush.
                         continue
                     while not self._has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
                         await asyncio.sleep(_ROOM_CHECK_SECONDS)

@@ -39,7 +39,12 @@ class SmallDisk:
     def start(self, **parameters: str) -> PymtaSystem:
         mount = f'mount -t tmpfs -o size=4m{self.options} tmpfs "{self.place}" && exec "$@"'
         self.system.wrapper = ("unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh")
-        self.system.parameters = {"minimal_backoff_time": "1s", "maximal_backoff_time": "1s", **parameters}
+        self.system.parameters = {
+            "minimal_backoff_time": "1s",
+            "maximal_backoff_time": "1s",
+            "transport_retry_time": "1s",
+            **parameters,
+        }
         self.system.prepare()
         self.system.start()
         return self.system
@@ -93,7 +98,7 @@ def test_a_full_disk_in_the_middle_of_a_commit(small_disk: SmallDisk, sink: Sink
     system = small_disk.start(message_size_limit="0", relayhost=f"[127.0.0.1]:{free_port()}")
     acknowledged, refusals = send_until_refused(system, "full", sizes)
     assert acknowledged and all(text.startswith(b"4.3") and b"disk" not in text for text in refusals), refusals
-    assert re.search(r"queue file write error: .*(disk is full|No space left)", system.log)
+    eventually(lambda: re.search(r"queue file write error: .*(disk is full|No space left)", system.log))
     # Reading goes on; and when somebody makes room, everything does, without a restart.
     assert len(system.queue()) == len(acknowledged)
     small_disk.run_inside("mount", "-o", "remount,size=64m", str(small_disk.place))
@@ -109,8 +114,14 @@ def test_room_is_kept_for_recording_deliveries(small_disk: SmallDisk, sink: Sink
     system = small_disk.start(message_size_limit="1500000", relayhost=f"[127.0.0.1]:{free_port()}")
     acknowledged, refusals = send_until_refused(system, "kept", [5000, LARGE])
     assert acknowledged and refusals == [b"4.3.1 Insufficient system storage"] * 3
-    assert re.search(r"warning: not enough free space in mail queue: \d+ bytes < 1.5\*message size limit", system.log)
-    assert re.search(r"NOQUEUE: reject: MAIL from localhost\[127.0.0.1\]: 452 4.3.1 Insufficient", system.log)
+    eventually(
+        lambda: re.search(
+            r"warning: not enough free space in mail queue: \d+ bytes < 1.5\*message size limit", system.log
+        )
+    )
+    eventually(
+        lambda: re.search(r"NOQUEUE: reject: MAIL from localhost\[127.0.0.1\]: 452 4.3.1 Insufficient", system.log)
+    )
     deliver_to(system, sink)
     eventually(lambda: not system.queue(), 30)
     assert marks(sink) == sorted(acknowledged)
