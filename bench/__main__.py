@@ -7,12 +7,12 @@ import json
 import statistics
 from pathlib import Path
 
-from bench import cases, cases_large_queue, cases_queue
+from bench import cases, cases_large_queue, cases_queue, tls_cases
 from bench.cases import Case, Figure
 from bench.chart import ratio_chart
 from bench.systems import Postfix, Pymta
 
-CASES = [*cases.CASES, *cases_queue.CASES, *cases_large_queue.CASES]
+CASES = [*cases.CASES, *cases_queue.CASES, *cases_large_queue.CASES, *tls_cases.TLS_CASES]
 RESULTS = Path(__file__).parent / "results"
 
 

@@ -239,7 +239,6 @@ def with_tls(options: ServerOptions, tls: ServerTls | None) -> ServerOptions:
         starttls=not tls.is_wrapper,
         enforce_tls=tls.level is ServerLevel.ENCRYPT,
         tls_wrapper=tls.is_wrapper,
-        tls_auth_only=tls.settings.smtpd_tls_auth_only or tls.level is ServerLevel.ENCRYPT,
         require_client_certificate=tls.requires_certificate,
         log_tls=tls.log_level.summary,
         log_peer_certificate=tls.log_level.certificates,

@@ -16,7 +16,6 @@ class SmtpdTlsSettings:
     smtpd_use_tls: bool
     smtpd_enforce_tls: bool
     smtpd_tls_wrappermode: bool
-    smtpd_tls_auth_only: bool
     smtpd_tls_cert_file: str
     smtpd_tls_key_file: str
     smtpd_tls_dcert_file: str

@@ -31,7 +31,7 @@ class ServerOptions:
     """Settings of one session. Sizes are bytes, times seconds.
 
     `starttls` tells that STARTTLS is offered, `enforce_tls` that mail needs it; with `tls_wrapper` TLS comes before
-    the greeting. `tls_auth_only` keeps AUTH for sessions with TLS. `require_client_certificate` ends those of clients
+    the greeting. `require_client_certificate` ends those of clients
     without a trusted certificate. `log_tls` and `log_peer_certificate` are what `smtpd_tls_loglevel` asks for.
     `discarded_keywords` are EHLO keywords in upper case that are neither announced nor, for DSN and CHUNKING,
     obeyed. `classified_verbs` tells that `smtpd_noop_commands` is not empty, so that every verb is asked about.
@@ -62,7 +62,6 @@ class ServerOptions:
     starttls: bool = False
     enforce_tls: bool = False
     tls_wrapper: bool = False
-    tls_auth_only: bool = False
     require_client_certificate: bool = False
     log_tls: bool = False
     log_peer_certificate: bool = False
