@@ -122,6 +122,8 @@ class SaslDb:
         return None if known is None else Secret(password=known)
 
     async def secret_kinds(self) -> SecretKind:
+        """Raises AuthUnavailableError where there is no file: then nothing is offered."""
+        self._file.content()
         return SecretKind.PASSWORD | SecretKind.SCRAM
 
     def _find(self, username: str) -> str | None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from pymta.auth import libcrypt
 from pymta.auth.passdb import MAKEABLE, StoredPassword, make_stored
-from pymta.auth.sasldb import parse_sasldb
+from pymta.auth.sasldb import SaslDb, parse_sasldb
 from pymta.auth.verify_cyrus import parse_cyrus_options, read_cyrus_options
 from pymta.auth.verify_file import PasswordFile, parse_accounts
 from pymta.auth.verify_pool import HashPool
@@ -328,6 +328,22 @@ class TestSasldbFile:
     def test_what_is_no_such_file(self, data: bytes) -> None:
         with pytest.raises(Unusable):
             parse_sasldb(data)
+
+    async def test_names_and_realms(self, tmp_path: Path) -> None:
+        path = tmp_path / "sasldb2"
+        path.write_bytes(self.meta() + self.page([self.KEY, self.VALUE]))
+        database = SaslDb(path, "example.com", RecordingLog())
+        for name in ("joe", "joe@example.com", "joe@EXAMPLE.com"):
+            assert await database.verify(name, "secret")
+            assert not await database.verify(name, "Secret")
+        for name in ("joe@example.org", "ann", "", "@example.com"):
+            assert not await database.verify(name, "")
+            assert await database.secret(name) is None
+
+    async def test_without_the_file_nothing_is_offered(self, tmp_path: Path) -> None:
+        database = SaslDb(tmp_path / "none", "example.com", RecordingLog())
+        with pytest.raises(AuthUnavailableError, match="none: No such file"):
+            await database.secret_kinds()
 
     @given(noise=st.binary(min_size=512, max_size=1024), at=st.integers(0, 1023), byte=st.integers(0, 255))
     @settings(max_examples=150, deadline=None)
