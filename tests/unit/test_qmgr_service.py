@@ -1181,11 +1181,17 @@ async def test_after_a_failed_sync_the_spool_is_opened_again(bed: Bed) -> None:
     bed.agent.gate.set()
     await bed.until(lambda: bed.lines("cannot be opened again yet") and bed.lines("cannot record the delivery"))
     assert bed.queue.is_active(active.queue_id)
+    # A transaction that failed and reached the disk all the same.
+    recovered = bed.entry(bed.spool.new_queue_id(), ("late@good.example",), 0)
+    writer = bed.spool.new_content(recovered.queue_id)
+    bed.spool.failure, failure = None, bed.spool.failure
+    await bed.spool.add(recovered, writer)
+    bed.spool.failure = failure
     bed.spool.stays_broken = False
     await bed.until(lambda: bed.lines("the queue is open again"))
     await bed.send()
-    await bed.until(lambda: len(bed.lines("removed")) == 2)
-    assert len(bed.agent.requests) == 2, "what was delivered meanwhile is not delivered again"
+    await bed.until(lambda: len(bed.lines("removed")) == 3)
+    assert len(bed.agent.requests) == 3, "what was delivered meanwhile is not delivered again"
     assert len(bed.lines("cannot be written, mail is refused")) == 1
 
 
@@ -1200,3 +1206,22 @@ async def test_a_long_list_is_reported_as_it_goes(bed: Bed, trace: Trace, monkey
     assert sorted(number for _, what, _ in bed.notices.made for number, _ in what) == list(range(2500))
     assert await bed.spool.load(entry.queue_id) is None
     assert len(bed.agent.recipients) == 2500
+
+
+async def test_a_flush_that_is_asked_for_again_and_again_reads_the_queue_once(bed: Bed) -> None:
+    await bed.send("x@later.example")
+    await bed.quiet()
+    entries, readings = bed.spool.entries, 0
+
+    async def counted(query: QueueFilter) -> AsyncIterator[QueueEntry]:
+        nonlocal readings
+        readings += 1
+        await asyncio.sleep(0.01)
+        async for entry in entries(query):
+            yield entry
+
+    bed.spool.entries = counted  # type: ignore[method-assign]
+    for _ in range(50):
+        await bed.queue.flush_site("LATER.example")
+    await bed.until(lambda: len(bed.agent.requests) == 2)
+    assert readings == 1

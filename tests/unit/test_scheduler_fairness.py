@@ -158,6 +158,7 @@ def test_a_destination_that_fails_too_often_gives_back_what_waits() -> None:
     submit(scheduler, "other", "b")
     entry, other = drain(scheduler)
     assert names(scheduler.finished(entry, 0.0, REFUSED)) == ["m1", "m2", "m3"]
+    assert scheduler._transports["smtp"].recipients == 1, "only the other one is still in memory"
     assert submit(scheduler, "late", "a", now=299.9) == REFUSED
     assert submit(scheduler, "late", "a", now=300.0) == 1
     assert scheduler.finished(other, 300.0, True) == []
