@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any, Protocol, cast
 
 import aiosmtpd.smtp
+
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.ports import Draft, SaslExchange

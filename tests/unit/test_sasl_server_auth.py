@@ -133,6 +133,10 @@ class TestOffer:
         lines = Talk(rules, tls=tls).say("EHLO client")
         assert [line for line in lines if "AUTH" in line] == expected
 
+    def test_not_before_tls_where_mail_needs_it(self) -> None:
+        lines = Talk(options=ServerOptions(starttls=True, enforce_tls=True)).say("EHLO client")
+        assert not [line for line in lines if "AUTH" in line]
+
     def test_its_place_among_the_keywords(self) -> None:
         lines = [line[4:].split()[0] for line in Talk().say("EHLO client")]
         assert lines.index("VRFY") < lines.index("AUTH") < lines.index("ENHANCEDSTATUSCODES")

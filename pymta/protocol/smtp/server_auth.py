@@ -61,7 +61,9 @@ class AuthRules:
 def auth_keywords(session: ServerSession) -> tuple[str, ...]:
     """The lines of the EHLO reply that tell of AUTH."""
     rules, has_tls = session.auth, session.tls is not None
-    if rules is None or not rules.is_announced or (rules.needs_tls and not has_tls):
+    if rules is None or not rules.is_announced:
+        return ()
+    if not has_tls and (rules.needs_tls or session.options.enforce_tls):
         return ()
     names = " ".join(rules.mechanisms(has_tls))
     if not names:
