@@ -38,6 +38,7 @@ class Pymta:
         config.mkdir(parents=True, exist_ok=True)
         values = {
             "compatibility_level": "3.6",
+            "process_model": "roles",
             "queue_directory": str(self.folder / "spool"),
             "mail_spool_directory": str(self.folder / "mail") + "/",
             "maillog_file": str(self.folder / "mail.log"),
