@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from typing import Protocol
 
 from pymta.access.settings import AccessSettings
 from pymta.model.address import Address
 from pymta.model.authentication import SpfResult
 from pymta.model.envelope import Client
+from pymta.model.frozen import frozen
 from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver
 from pymta.tables import Maps
 
@@ -38,7 +38,7 @@ class SenderPolicy(Protocol):
     async def check_spf(self, client: Client, helo: str, sender: Address) -> tuple[SpfResult, ...]: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Environment:
     """`logged_permits` is smtpd_log_access_permit_actions, `sender_logins` smtpd_sender_login_maps.
 

@@ -3,20 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from difflib import get_close_matches
 
 from pymta.access import access_maps, certificates, client, destination, domains, generic, sender_login, spf
 from pymta.access.access_maps import Check
 from pymta.access.parse import Words
 from pymta.access.rules import AppRestriction, Pause, Rule
+from pymta.model.frozen import frozen
 from pymta.ports import Restriction
 
 Builder = Callable[[str, Words], Rule]
 """Make a rule that takes arguments: from its name and the words that follow it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Registry:
     """`rules` take no argument, `checks` one `type:table`, `builders` read what they need. Names are lower case."""
 

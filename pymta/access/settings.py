@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessSettings:
     """postconf(5) names, and ours for SPF.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from pymta.app.sasl import smtp_login
 from pymta.app.tls import client_tls
@@ -21,12 +21,13 @@ from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.virtual import VirtualAgent
 from pymta.dns.resolver import DnsResolver
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.model.frozen import frozen
 from pymta.ports import AddressResolver, Clock, Content, DeliveryAgent, Intake, Log
 from pymta.runtime.tls_files import PemFiles
 from pymta.tables import TableFactory
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentParts:
     """What agents are made of. `transports` finds another agent by name when a delivery asks for it."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pymta.config import Config, build
+from pymta.model.frozen import frozen
 from pymta.ports import Queue
 from pymta.tables import TableFactory
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlushSettings:
     """postconf(5) fast_flush_domains."""
 

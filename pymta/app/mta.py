@@ -6,7 +6,6 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from email.message import Message
 from types import TracebackType
 from typing import Any, Self
@@ -27,6 +26,7 @@ from pymta.control.service import ControlService, Hooks
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.dns.resolver import DnsResolver
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.pickup.drop import DIRECTORY_MODE
@@ -47,7 +47,7 @@ from pymta.spool.handover import clear_drafts
 _DRAIN_SECONDS = 10.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """Where an `MTA` stands among processes: what it leaves to others, and who answers for all (`reload`, `pid`).
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pymta.config import Config, Service
 from pymta.config.mastercf import parse_service
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.runtime.sockets import Endpoint, endpoints
 
 ListenPlan = Mapping[str, list[Endpoint]]
@@ -57,7 +57,7 @@ _DEFAULT_TRANSPORTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Plan:
     """The services of one configuration by what they are. `warnings` are for the user."""
 

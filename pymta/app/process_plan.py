@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pymta.app.plan import SMTP_COMMANDS, make_plan
 from pymta.app.remote_kinds import MOST_SMTPD
 from pymta.config import Config, build
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ProcessSettings:
     """docs/processes.md: `process_model` is `single` or `roles`; a count of 0 is one that fits the machine."""
 

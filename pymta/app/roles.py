@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import NoReturn
 
 from pymta.app.actions import NoActions, leave_actions, take_over_actions
@@ -22,6 +21,7 @@ from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.dns.resolver import DnsResolver
 from pymta.errors import PymtaError, SpoolError
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import ContentWriter
 from pymta.runtime.clock import SystemClock
@@ -38,7 +38,7 @@ DRAIN_SECONDS = 10.0
 _ORPHAN_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Instance:
     """What all processes of one running system share. `token` tells them from those of another one."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from pymta.access import AccessEngine, AccessSettings
@@ -30,6 +30,7 @@ from pymta.delivery.smtp import SmtpAgent
 from pymta.dns.hosts import SystemNames
 from pymta.dns.resolver import DnsResolver
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.pickup.service import Pickup
 from pymta.pickup.settings import PickupSettings
 from pymta.ports import Clock, DeliveryAgent, Queue, Restriction
@@ -43,7 +44,7 @@ from pymta.smtpd.space import QueueSpace, QueueSpaceSettings
 from pymta.tables import TableFactory
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lasting:
     """What outlives a reload. `agents` and `restrictions` are the app's own, by name; `keys` what root could read.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pymta.auth.dkim_sign_body import BodyHash
 from pymta.auth.dkim_sign_clients import SigningClients
@@ -15,12 +14,13 @@ from pymta.auth.dkim_sign_settings import OnFailure, SigningPolicy
 from pymta.auth.keys import KeyProblem, SigningKey
 from pymta.auth.opendkim_addresses import AddressSet
 from pymta.model.envelope import Recipient
+from pymta.model.frozen import frozen
 from pymta.ports import Clock
 
 MAXIMUM_SIGNATURES = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Planned:
     """One signature to come."""
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 _FIELD = re.compile(rb"[^\n]*\n(?:[ \t][^\n]*\n)*")
 _NAME = "DKIM-Signature:"
@@ -75,7 +76,7 @@ def relaxed_field(field: bytes) -> bytes:
     return b"%s:%s\r\n" % (name.rstrip(b" \t").lower(), value.strip(b" "))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Tags:
     """What a signature says but its two hashes. Times are whole seconds since the epoch, None for no `x=`."""
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pymta.auth.dkim_sign_rules import PATH_STARTS
 from pymta.auth.keys import KeyProblem, SigningKey, parse_private_key
+from pymta.model.frozen import frozen
 
 CHECK_INTERVAL = 1.0
 """Seconds between two looks at a key file."""
@@ -23,7 +24,7 @@ _MOST_KEYS = 10_000
 _Stamp = tuple[int, int, int, int, int]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyPolicy:
     """What a key must be. `safe` refuses key files that others may read or write; `base` is where `./` paths begin."""
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pymta.auth.keys import KeyProblem, SigningKey, parse_public_key
 from pymta.model.dns import Answer, Lookup
+from pymta.model.frozen import frozen
 
 _LONGEST_STRING = 255
 
@@ -30,7 +30,7 @@ def zone_line(name: str, text: str) -> str:
     return f"{name}.\tIN\tTXT\t( " + "\n\t  ".join(f'"{string}"' for string in strings) + " )"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Comparison:
     """`problems` make signatures fail; `remarks` do not. Without problems the key is good to sign with."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from pymta.errors import ConfigError, PymtaError
+from pymta.model.frozen import frozen
 
 _DOMAIN = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[a-z0-9_-]{1,63}(?<!-))*")
 _LONGEST_DOMAIN = 253
@@ -20,7 +20,7 @@ class SigningProblem(PymtaError):
     """A message that ought to be signed cannot be; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SignatureRule:
     """One signature: its `d=`, `s=` and `i=` (empty for none), and the key: a file's path, or the key itself."""
 

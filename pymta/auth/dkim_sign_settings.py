@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from enum import Enum
 
 from pymta.auth.dkim_sign_header import SIGNED_BY_DEFAULT
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 FORMS = {"relaxed": True, "simple": False}
 CLASSES = ("mynetworks", "authenticated", "local", "notices")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningSettings:
     """`dkim_*` parameters of ours (docs/dkim.md), and the Postfix parameters that say whether notices count."""
 
@@ -47,7 +47,7 @@ class OnFailure(Enum):
     SEND = "send"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningPolicy:
     """How signatures are made. Names of header fields are in lower case; `lifetime` is in seconds, 0 for no `x=`."""
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pymta.auth.dkim import TagError
 from pymta.auth.dkim_sign_body import BodyHash
@@ -15,6 +15,7 @@ from pymta.auth.dkim_verify_signature import Signature, read_signature, read_tag
 from pymta.auth.keys import KeyProblem, VerifyingKey, verifying_key
 from pymta.model.authentication import DkimResult, Result
 from pymta.model.dns import Answer, Lookup
+from pymta.model.frozen import frozen
 from pymta.ports import Resolver
 
 MAXIMUM_HEADER = 262_144
@@ -26,7 +27,7 @@ _AUTHORS = 10
 _END_OF_HEADER = b"\r\n\r\n"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifyRules:
     """What we accept: RSA keys of at least `minimum_key_bits`, the topmost `signature_limit` signatures."""
 

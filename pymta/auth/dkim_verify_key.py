@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 
 from pymta.auth.dkim import TagError, parse_tags, without_blanks
 from pymta.auth.dkim_verify_signature import Signature
 from pymta.model.dns import Answer
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyRecord:
     """`data` is p=, decoded; empty where the key was revoked. `hashes` and `services` are None where all may be."""
 

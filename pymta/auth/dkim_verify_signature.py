@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 
 from pymta.auth.dkim import TagError, check_signature_tags, parse_tags, without_blanks
 from pymta.auth.dkim_sign_header import relaxed_field
+from pymta.model.frozen import frozen
 
 MAXIMUM_FIELD = 8192
 _FORMS = {b"simple": False, b"relaxed": True}
@@ -16,7 +16,7 @@ _LONGEST_NUMBER = 15
 _CLOCK_SKEW = 300.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """What one signature claims. `field` is the header field as it stands; times are seconds since the epoch.
 

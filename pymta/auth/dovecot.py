@@ -7,10 +7,10 @@ import binascii
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pymta.errors import AuthUnavailableError
 from pymta.model.envelope import Client
+from pymta.model.frozen import frozen
 from pymta.model.sasl import Mechanism, MechanismFlag, SaslChallenge, SaslFailure, SaslStep, SaslSuccess
 from pymta.ports import Log
 
@@ -33,7 +33,7 @@ _ESCAPES = {"0": "\0", "1": "\1", "t": "\t", "r": "\r", "n": "\n"}
 _TEMPORARY = SaslFailure("cannot be checked now", is_temporary=True)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DovecotAddress:
     """Where the service listens: a Unix socket's path, or a host and port."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InboundSettings:
     """What is checked of mail from outside, and in whose name; the `spf_*_action`s are the access engine's."""
 

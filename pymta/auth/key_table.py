@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 
 from pymta.auth.dkim_sign_rules import SignatureRule, SigningProblem, domain_of
 from pymta.auth.opendkim_datasets import Dataset, Row
+from pymta.model.frozen import frozen
 from pymta.tables.watch import Unusable
 
 _SIZE_OF_ROW = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyRow:
     """One key. `domain` `%` is the sender's; `%` in `key`, a path or the key itself, too."""
 
@@ -36,7 +36,7 @@ def key_rows(rows: Iterable[Row]) -> dict[str, KeyRow]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningRow:
     """Whose mail the key `name` signs. `%` in `name` and `identity` is the sender's domain."""
 

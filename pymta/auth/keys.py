@@ -6,7 +6,6 @@ import base64
 import binascii
 import os
 import re
-from dataclasses import dataclass
 from datetime import datetime
 from functools import lru_cache
 
@@ -18,6 +17,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.kdf.argon2 import Argon2id
 
 from pymta.errors import PymtaError
+from pymta.model.frozen import frozen
 
 _PREHASHED = utils.Prehashed(hashes.SHA256())
 _PEM = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----.*?-----END \1-----", re.DOTALL)
@@ -29,7 +29,7 @@ class KeyProblem(PymtaError):
     """A key that cannot be used; the text names the file, says what is wrong with it and what mends it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SigningKey:
     """A private key; `algorithm` is the `a=` of its signatures."""
 
@@ -115,7 +115,7 @@ def generate_private_key(kind: str, bits: int = 2048) -> bytes:
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicKey:
     """What a `p=` holds. `canonical` is equal for equal keys, in whichever of the two forms they were written."""
 
@@ -151,7 +151,7 @@ def parse_public_key(text: str, kind: str) -> PublicKey:
     return PublicKey(kind, key.key_size, base64.b64encode(_public_bytes(key)).decode(), key)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VerifyingKey:
     """A public key that others' signatures are checked with. `kind` is the key record's `k=`."""
 
@@ -193,7 +193,7 @@ def _public_bytes(key: rsa.RSAPublicKey | Ed25519PublicKey) -> bytes:
     return key.public_bytes(serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CertificateFacts:
     """The names that a certificate is for, and when it is valid."""
 

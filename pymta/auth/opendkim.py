@@ -9,13 +9,14 @@ from pathlib import Path
 from pymta.auth.dkim_sign_header import OMITTED_BY_DEFAULT, SIGNED_BY_DEFAULT
 from pymta.auth.opendkim_names import ACTED_ON, NOT_ACTED_ON, OTHERS
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 _MAXIMUM_INCLUDES = 5
 _YES = ("yes", "true", "1", "y", "t")
 _NO = ("no", "false", "0", "n", "f")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """One line: `where` is `FILE:LINE`."""
 

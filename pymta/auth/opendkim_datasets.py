@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.tables.watch import Unusable, WatchedFile
 
@@ -19,7 +19,7 @@ _FILES = ("file", "refile")
 _NOT_BUILT_IN = ("db", "dsn", "ldap", "ldaps", "ldapi", "lua", "memcache", "erlang", "mdb", "socket", "repute")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Row:
     """One element: the key, and the value where there is one. `where` is `FILE:LINE`, or the parameter's name."""
 
@@ -29,7 +29,7 @@ class Row:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Source:
     """Where a data set is: in a file, or (`path` None) in `text`, separated by commas. `wildcards` says refile."""
 

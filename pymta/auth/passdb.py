@@ -13,7 +13,7 @@ import re
 import secrets
 from base64 import b64decode
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import passlib.context
 import passlib.exc
@@ -31,6 +31,7 @@ from pymta.auth.verify_digest import (
     pbkdf2_matches,
     salted_sha512,
 )
+from pymta.model.frozen import frozen
 from pymta.model.sasl import Secret
 from pymta.protocol.sasl.scram import check_password, derive_keys
 
@@ -49,7 +50,7 @@ _SALT = "./0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 DEFAULT_SCHEME = "ARGON2ID"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StoredPassword:
     """One account's stored password, its form known. `parse` raises ValueError with what is wrong."""
 

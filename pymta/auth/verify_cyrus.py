@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pymta.auth.sasldb import DEFAULT_PATH as SASLDB_PATH
@@ -11,6 +10,7 @@ from pymta.auth.sasldb import SaslDb
 from pymta.auth.verify_saslauthd import DEFAULT_PATH as SASLAUTHD_PATH
 from pymta.auth.verify_saslauthd import Saslauthd
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.model.sasl import Secret, SecretKind
 from pymta.ports import Log, PasswordDatabase
 
@@ -18,7 +18,7 @@ _MAX_SIZE = 65536
 _USUAL_PLACES = ("/etc/postfix/sasl", "/etc/sasl2", "/usr/lib/sasl2")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CyrusOptions:
     """The options that we act on. `methods` are of `pwcheck_method`, in order; `mechanisms` empty means all."""
 

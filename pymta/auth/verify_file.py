@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, TypeVar
 
 from pymta.auth.passdb import StoredPassword
 from pymta.auth.verify_pool import HashPool
 from pymta.errors import AuthUnavailableError, ConfigError
+from pymta.model.frozen import frozen
 from pymta.model.sasl import Secret, SecretKind
 from pymta.ports import Log
 from pymta.tables.watch import Unusable, WatchedFile
@@ -21,7 +21,7 @@ MAX_SIZE = 64 * 1024 * 1024
 _MAX_COMPLAINTS = 5
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accounts:
     """The accounts of one file. `decoy` costs what most of them cost to check; `kinds` is what all of them have."""
 

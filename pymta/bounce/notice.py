@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pymta.bounce.content import copy_all, copy_header
 from pymta.bounce.settings import BounceSettings
 from pymta.bounce.templates import Template
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueueEntry
 from pymta.ports import Content
 from pymta.protocol.dsn import CRLF, Report, delivery_status, explanation, printable
@@ -19,7 +19,7 @@ _MESSAGE_ID = re.compile(r"<[^\s<>]+>")
 _BARE_DAEMON = re.compile(r"(?<![^\s<])MAILER-DAEMON(?=>|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Notice:
     """Everything a notice says. `text` is the template's, expanded, empty in postmaster's copies.
 

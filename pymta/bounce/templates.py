@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 
 _START = re.compile(r"([a-z]+)_template\s*=\s*<<\s*(\S*)\s*")
@@ -22,7 +23,7 @@ delete your own text from the attached returned message.
 """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Template:
     """One kind of notice. `text` still has its `$name`s; lines end in LF."""
 
@@ -33,7 +34,7 @@ class Template:
     charset: str = "us-ascii"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Templates:
     failure: Template
     delay: Template

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pymta.auth.dkim_sign import Signer
 from pymta.cleanup.completion import missing_fields
@@ -28,6 +27,7 @@ from pymta.errors import ProtocolUseError, SpoolError, TableError
 from pymta.model.access import Effect
 from pymta.model.address import Address
 from pymta.model.envelope import Body, Client, Envelope, Origin, Recipient
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName
 from pymta.model.reply import Reply
 from pymta.ports import Clock, Log, Queue
@@ -37,7 +37,7 @@ _TRY_LATER = "message not accepted, try again later"
 _EIGHT_BIT = ("8bit", "binary")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Desk:
     """What all messages of one configuration share."""
 
@@ -50,7 +50,7 @@ class Desk:
     log: Log
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Handling:
     """What one message asks for. `form` completes header addresses; None leaves the header alone.
 

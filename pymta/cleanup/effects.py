@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pymta.model.access import Effect, EffectKind
 from pymta.model.address import Address
 from pymta.model.envelope import Recipient
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Effects:
     """The sum of a message's effects; of several FILTER or REDIRECT actions the last one counts.
 

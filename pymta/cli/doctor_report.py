@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from enum import Enum
+
+from pymta.model.frozen import frozen
 
 
 class Health(Enum):
@@ -17,7 +19,7 @@ class Health(Enum):
     UNKNOWN = "unknown"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """One line: what was found, why it matters, and the exact record or command that mends it (`fix`, may be empty)."""
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import ip_address
 
 from pymta.config import Config, Host
 from pymta.model.dns import Answer, Lookup
+from pymta.model.frozen import frozen
 from pymta.ports import Resolver
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Subject:
     """`addresses` are those under which the world sees this host; `config` is None where there is none to read."""
 

@@ -9,7 +9,6 @@ import signal
 import socket
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
@@ -20,6 +19,7 @@ from pymta.app.tls import read_keys
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.errors import ConfigError, PymtaError
+from pymta.model.frozen import frozen
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.runtime.descriptors import raise_limit
 from pymta.runtime.logging import MailLog, Sink, open_sink
@@ -34,7 +34,7 @@ Ready = Callable[[], None]
 _READY = b"ready"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Prepared:
     """All that was opened while we could: the configuration is good, the ports are ours."""
 

@@ -12,12 +12,13 @@ import pwd
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import IO
 
 from pymta.cli.client import CommandFailed, DaemonDown, run
 from pymta.cli.places import config_directory
+from pymta.model.frozen import frozen
 from pymta.pickup.drop import write_drop
 from pymta.pickup.submission import Submission
 from pymta.runtime.places import SpoolPlaces
@@ -34,7 +35,7 @@ class UsageError(Exception):
     """The command line makes no sense; the text is for the user."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Invocation:
     """What one command line asks for. `mode` is the letter of `-b`: m (send), p (list), i (aliases), s (SMTP) ..."""
 

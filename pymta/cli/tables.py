@@ -10,12 +10,12 @@ import asyncio
 import getopt
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from pymta.cli.places import config_directory
 from pymta.config import Config
 from pymta.errors import ConfigError, TableError
+from pymta.model.frozen import frozen
 from pymta.ports import Table
 from pymta.tables import TableFactory
 from pymta.tables import entries as keyed
@@ -45,7 +45,7 @@ class _Fatal(Exception):
     """Ends the command with exit status 1 and a text."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Options:
     program: str
     aliases: bool

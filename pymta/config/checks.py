@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING
 
@@ -11,6 +10,7 @@ from pymta.config.macros import MacroError, references
 from pymta.config.names import survey
 from pymta.config.registry import Parameter, parameters, transport_suffixes
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 if TYPE_CHECKING:
     from pymta.config.settings import Config
@@ -30,7 +30,7 @@ class Severity(Enum):
     ERROR = "error"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """One finding. `where` is `FILE:LINE`, or empty; `name` the parameter, or empty."""
 

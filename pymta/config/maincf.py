@@ -7,12 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 _BLANKS = " \t\r\n\f\v"
 _SHOWN = 30
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entry:
     """A value as written. `where` is `FILE:LINE`, or the name of what set it."""
 
@@ -21,7 +22,7 @@ class Entry:
     where: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogicalLine:
     """One line with its continuation lines, without the last line's end. `number` is its first line's."""
 

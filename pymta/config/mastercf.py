@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 
 from pymta.config.macros import balanced
 from pymta.config.maincf import logical_lines, split_assignment
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 FIELDS = ("service", "type", "private", "unprivileged", "chroot", "wakeup", "process_limit", "command")
 TYPES = ("inet", "unix", "fifo", "pass", "unix-dgram")
@@ -38,7 +38,7 @@ class FieldError(ConfigError):
         self.wanted = wanted
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RawService:
     """An entry as written: its eight fields and the command's arguments.
 
@@ -67,7 +67,7 @@ class RawService:
         return [value for option, value in pairwise(options) if option == "-o"]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Service:
     """One service of master.cf.
 

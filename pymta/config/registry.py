@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cache
 from importlib import resources
 from types import MappingProxyType
@@ -10,6 +9,7 @@ from typing import Literal
 
 from pymta.config import values
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 Kind = Literal["builtin", "service", "template", "legacy", "obsolete", "future", "readonly"]
 Value = str | int | bool | float
@@ -17,7 +17,7 @@ Value = str | int | bool | float
 _TEMPLATE = "transport_"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Parameter:
     """One line of the registry.
 

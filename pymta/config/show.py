@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from pymta.config.mastercf import RawService
+from pymta.model.frozen import frozen
 
 _LINE_LIMIT = 80
 _INDENT = " " * 4
@@ -14,7 +14,7 @@ _COLUMNS = (0, 11, 17, 25, 33, 41, 49, 57)
 _NEEDS_BRACES = frozenset(" \t\r\n")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Style:
     """`fold` wraps long lines (-f), `names` and `values` tell which half of `name = value` is shown (-H, -h)."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import os
 import pwd
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from pymta.control.queue import QueueCommands
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.protocol.control import Request
 from pymta.runtime.control import Body, Caller, ControlRefused
@@ -18,7 +18,7 @@ Submit = Callable[[Mapping[str, Any], int, AsyncIterator[bytes]], Awaitable[Repl
 Rows = AsyncIterator[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ControlSettings:
     """postconf(5) authorized_mailq_users and authorized_flush_users."""
 
@@ -26,7 +26,7 @@ class ControlSettings:
     authorized_flush_users: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Hooks:
     """What only the composition root can do. `reload` returns messages for the caller."""
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import cast
 
 from pymta.delivery.hosts import Host
+from pymta.model.frozen import frozen
 from pymta.model.tls import TlsSession
 from pymta.ports import Content
 from pymta.protocol.smtp.client import ClientSession
@@ -18,7 +18,7 @@ from pymta.runtime.tls_handshake import HandshakeError, start_tls
 _CHUNK = 65_536
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TimeLimits:
     """Seconds without progress in each phase; `connect` for the connection itself.
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Protocol
 
 from pymta.model.dns import MX, Answer, Lookup
+from pymta.model.frozen import frozen
 from pymta.ports import Resolver
 
 SMTP_PORT = 25
@@ -19,7 +20,7 @@ class HostResolver(Resolver, Protocol):
     async def lookup_native(self, name: str) -> Answer: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Destination:
     """One next hop: `example.com`, `example.com:587`, `[host]`, `[192.0.2.1]:26`. `by_mx` where MX records count.
 
@@ -32,7 +33,7 @@ class Destination:
     text: str = field(default="", compare=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Host:
     """One address to try: an IP address, or a socket's path with port 0. `is_best`: of the lowest preference."""
 
@@ -57,7 +58,7 @@ class Host:
         return f"{self.named}:{self.port}" if self.port else self.named
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """Why there is no host, as status and text of the delivery status."""
 
@@ -76,7 +77,7 @@ class Failure:
         return replace(self, status="4" + self.status[1:])
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class HostRules:
     """The settings that decide about hosts; names are those of postconf(5) without `smtp_`.
 

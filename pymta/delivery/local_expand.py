@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from pymta.config import macros
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Expansion:
     """An expanded text, the names whose values made it, and whether a name in it had no value."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pymta.delivery.mailbox_jobs import Locking
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.tables import Maps
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalSettings:
     """local(8). `biff` is accepted and means nothing: no comsat service is told about new mail."""
 
@@ -58,7 +57,7 @@ class LocalSettings:
 NO_MAPS = Maps(())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalTables:
     """alias_maps and the per-user tables of local(8)."""
 
@@ -68,7 +67,7 @@ class LocalTables:
     fallback_transport_maps: Maps = NO_MAPS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualSettings:
     """virtual(8). `virtual_mailbox_limit` is in bytes, 0 means none."""
 
@@ -93,7 +92,7 @@ class VirtualSettings:
         )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class VirtualTables:
     """The tables of virtual(8)."""
 

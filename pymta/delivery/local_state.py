@@ -10,6 +10,7 @@ from pymta.delivery.mailbox_jobs import UserActions
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryPart, DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.envelope import Notify, Recipient
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient
 from pymta.ports import AddressResolver, Clock, Content, Log
 from pymta.rewrite.aliases import Destination
@@ -17,7 +18,7 @@ from pymta.rewrite.aliases import Destination
 MAX_LEVEL = 100
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Context:
     """What holds for an address, command or file, by the aliases and files that led to it.
 
@@ -49,7 +50,7 @@ class Context:
         return self.address.domain.lower()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Step:
     """A destination that waits for its turn. `is_resolved` marks an address that is known to be ours."""
 
@@ -115,7 +116,7 @@ def steps(destinations: tuple[Destination, ...], context: Context) -> Steps:
     return [Step(destination, context) for destination in destinations]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LocalServices:
     """What the stages of local(8) work with. `default_user` is default_privs."""
 

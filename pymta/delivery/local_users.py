@@ -5,16 +5,16 @@ from __future__ import annotations
 import asyncio
 import pwd
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+from pymta.model.frozen import frozen
 from pymta.ports import Clock
 
 _KEEP = 5.0
 _MANY = 10_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class User:
     """One entry of passwd(5)."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Protocol
 
+from pymta.model.frozen import frozen
 from pymta.ports import Content
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Identity:
     """Whose rights a job runs with. `chroot` is empty or the directory that becomes `/` first.
 
@@ -22,7 +22,7 @@ class Identity:
     is_keeper: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Locking:
     """mailbox_delivery_lock, deliver_lock_attempts, deliver_lock_delay and stale_lock_time; times in seconds.
 
@@ -38,7 +38,7 @@ class Locking:
     dotlock_may_fail: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MboxJob:
     """Append a message to a file in mbox format.
 
@@ -58,7 +58,7 @@ class MboxJob:
     create_gid: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MaildirJob:
     """Store a message as a new file of the maildir `path`, created with mode 0700 where it is missing."""
 
@@ -67,7 +67,7 @@ class MaildirJob:
     size_limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandJob:
     """Run `argv` with the message on its standard input.
 
@@ -88,7 +88,7 @@ class CommandJob:
     file_size_limit: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReadJob:
     """Read the first of `paths` that exists: a small file of destinations.
 
@@ -103,7 +103,7 @@ class ReadJob:
 Job = MboxJob | MaildirJob | CommandJob | ReadJob
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """How storing went: `status` is an enhanced status code, `reason` empty where it is 2.0.0."""
 
@@ -111,7 +111,7 @@ class Stored:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CommandExit:
     """How a command ended: by itself with `code`, by `signal`, or killed at its time limit.
 
@@ -125,7 +125,7 @@ class CommandExit:
     failure: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileText:
     """A file that was read, or why it was not.
 

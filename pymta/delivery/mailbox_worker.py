@@ -8,7 +8,6 @@ import pwd
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pymta.delivery.command import run_command
 from pymta.delivery.mailbox_codec import CodecError, decode_job, encode_value
@@ -17,6 +16,7 @@ from pymta.delivery.mailbox_read import read_file
 from pymta.delivery.maildir import deliver_maildir
 from pymta.delivery.mbox import AsOwner, append_mbox
 from pymta.errors import DeliveryError
+from pymta.model.frozen import frozen
 from pymta.runtime.children import AbandonedError
 
 LENGTH = struct.Struct("!I")
@@ -28,7 +28,7 @@ class _Gone(DeliveryError):
     """The parent closed the socket, perhaps in the middle of a job."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeeperRules:
     """What the worker that keeps root's rights may do, fixed before the first mail is seen.
 
@@ -67,7 +67,7 @@ class KeeperRules:
             return False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class JobServer:
     """What the helper runs in each worker (`PrivilegedHelper.start(JobServer(rules))`)."""
 

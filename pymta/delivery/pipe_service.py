@@ -7,10 +7,10 @@ import grp
 import pwd
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pymta.delivery.local_expand import ExpandError, expand
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 FLAGS = frozenset("BDFORXhqu.>")
 _PER_RECIPIENT = {"user", "extension", "recipient", "original_recipient", "mailbox", "domain"}
@@ -32,7 +32,7 @@ _FOR_MESSAGE = {
 _MACRO = re.compile(r"\$(?:\{([A-Za-z0-9_]+)|\(([A-Za-z0-9_]+)|([A-Za-z0-9_]+))")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PipeService:
     """One service: `flags=... user=... argv=...`. `size_limit` 0 means none; `null_sender` stands in for `<>`."""
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
+
+from pymta.model.frozen import frozen
 
 S = TypeVar("S", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PoolLimits:
     """`idle` and `age` in seconds, `uses` messages over one session (0: any number), `sessions` kept in all."""
 

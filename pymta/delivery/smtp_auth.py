@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 
 from pymta.delivery.connection import ClientConnection
 from pymta.delivery.hosts import Failure
@@ -12,6 +11,7 @@ from pymta.delivery.smtp_auth_settings import LoginSettings
 from pymta.delivery.smtp_auth_token import PREFIX, TokenError, TokenSource
 from pymta.errors import TableError
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.protocol.sasl.client import ClientRun, Credentials, choose
 from pymta.protocol.smtp.client_auth import offered_mechanisms
@@ -20,7 +20,7 @@ from pymta.protocol.smtp.client_replies import ServerReply
 from pymta.tables import Maps
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoginRefused:
     """Why there is no session with this host; `reply` is the server's where it said so."""
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
+
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SmtpLoginSettings:
     """smtp(8). `smtp_sasl_type` knows `cyrus` only, which here means our own mechanisms."""
 
@@ -22,7 +24,7 @@ class SmtpLoginSettings:
     smtp_sender_dependent_authentication: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class LmtpLoginSettings:
     """lmtp(8)."""
 
@@ -39,7 +41,7 @@ class LmtpLoginSettings:
     lmtp_sender_dependent_authentication: bool
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class LoginSettings:
     """The same for both, without `smtp_` and `lmtp_`."""
 

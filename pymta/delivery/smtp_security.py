@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from enum import IntEnum
 
 from pymta.delivery.hosts import Destination, Host
+from pymta.model.frozen import frozen
 
 
 class TlsLevel(IntEnum):
@@ -33,7 +34,7 @@ class TlsLevel(IntEnum):
         return self >= TlsLevel.VERIFY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SecurityPolicy:
     """Part of a kept session's identity: mail never goes over a session made under another policy.
 
@@ -60,7 +61,7 @@ class SecurityPolicy:
 CLEARTEXT = SecurityPolicy()
 
 
-@dataclass(frozen=True, slots=True, eq=False)
+@frozen(eq=False)
 class PoolKey:
     """What two messages must have in common to share a session. Compared by identity: one object for each.
 

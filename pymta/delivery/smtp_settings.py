@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
+from pymta.model.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class SmtpSettings:
     """smtp(8). Times are seconds, sizes bytes."""
 
@@ -58,7 +60,7 @@ class SmtpSettings:
     smtp_xforward_timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LmtpSettings:
     """lmtp(8)."""
 
@@ -108,7 +110,7 @@ class LmtpSettings:
     lmtp_xforward_timeout: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AgentSettings:
     """What the agent reads: the names of postconf(5) without `smtp_` or `lmtp_`, HELO's for LHLO."""
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pymta.delivery.local_settings import VirtualSettings, VirtualTables
 from pymta.delivery.mailbox_copy import envelope_header, from_line
@@ -12,6 +12,7 @@ from pymta.delivery.mailbox_jobs import Identity, MaildirJob, MboxJob, UserActio
 from pymta.errors import DeliveryError, TableError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient
 from pymta.ports import Clock, Content, Log
 from pymta.tables import Maps
@@ -26,7 +27,7 @@ class _FailedError(Exception):
         self.status = status
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Mailbox:
     path: str
     identity: Identity

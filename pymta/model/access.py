@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from pymta.model.address import Address
 from pymta.model.authentication import AuthenticationResults
 from pymta.model.envelope import Client, Recipient
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.model.tls import TlsSession
 
@@ -25,7 +26,7 @@ class Stage(Enum):
     END_OF_DATA = "END-OF-MESSAGE"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AccessContext:
     """Everything known about a session and its transaction when a decision is asked.
 
@@ -65,13 +66,13 @@ class EffectKind(Enum):
     PREPEND = "prepend"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Effect:
     kind: EffectKind
     value: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """The answer to one decision.
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 # RFC 5321 4.1.2 Dot-string, with RFC 6531's non-ASCII characters: what needs no quotes on the wire.
 _DOT_STRING = re.compile(
@@ -12,7 +13,7 @@ _DOT_STRING = re.compile(
 _NEEDS_BACKSLASH = re.compile(r'(["\\\r\n])')
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """One address, in the form that tables are asked with.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from pymta.model.frozen import frozen
 
 
 class Result(Enum):
@@ -26,7 +27,7 @@ class SpfIdentity(Enum):
     MAIL_FROM = "mailfrom"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SpfResult:
     """One check_host() (RFC 7208 4).
 
@@ -46,7 +47,7 @@ class SpfResult:
     problem: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DkimResult:
     """One DKIM-Signature field, topmost first (RFC 6376 6.1).
 
@@ -75,7 +76,7 @@ class DkimResult:
         return self.signed_length >= self.body_length
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NameResult:
     """The client's address led to a name and back (iprev, RFC 8601 3)."""
 
@@ -84,7 +85,7 @@ class NameResult:
     name: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuthenticationResults:
     """Every identity of one message that was checked. Empty tuples: not asked for, or nothing there to check.
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from pymta.model.address import Address
 from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Ret, Trace
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueId
 
 
@@ -19,7 +19,7 @@ class Outcome(Enum):
     EXPIRED = "expired"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeliveryRequest:
     """Some recipients of one message for one transport and next hop.
 
@@ -47,7 +47,7 @@ class DeliveryRequest:
         return self.trace is Trace.VERIFY
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeliveryPart:
     """What became of one address that a recipient was expanded to (an alias's member, a `.forward` entry).
 
@@ -61,7 +61,7 @@ class DeliveryPart:
     action: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class DeliveryResult:
     """The outcome for one recipient; a request yields exactly one for each.
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
+
+from pymta.model.frozen import frozen
 
 
 class Lookup(Enum):
@@ -15,13 +16,13 @@ class Lookup(Enum):
     TRY_AGAIN = "try again"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MX:
     preference: int
     host: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Answer:
     """Records of one type under one name. `secure` is the validated AD bit, only where it can be trusted.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum, Flag
 
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 
 
 class Notify(Flag):
@@ -53,7 +53,7 @@ class Origin(Enum):
     LIBRARY = "library"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Client:
     """Who connected to us and how; what restrictions, Received and delivered commands see.
 
@@ -86,7 +86,7 @@ class Client:
 LOCAL_CLIENT = Client()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Recipient:
     """One accepted recipient.
 
@@ -100,7 +100,7 @@ class Recipient:
     orcpt: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Envelope:
     """What MAIL and RCPT said. `envid` is byte for byte as it came; `size` is the client's SIZE= or None.
 

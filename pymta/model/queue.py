@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from pymta.model.address import Address
 from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret, Trace
+from pymta.model.frozen import frozen
 
 QueueId = str
 
@@ -31,7 +31,7 @@ class RecipientState(Enum):
     DONE = "done"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueuedRecipient:
     """One recipient of a queued message. `number` identifies it within the message and never changes.
 
@@ -52,7 +52,7 @@ class QueuedRecipient:
     diagnostic: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueEntry:
     """A message and its recipients that are not done. Times are seconds since the epoch, sizes bytes.
 
@@ -94,7 +94,7 @@ class QueueEntry:
         return Trace.NONE if self.attempts and self.trace is Trace.REPORT else self.trace
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Found:
     """As much of a message as a change of its state asks for."""
 
@@ -103,7 +103,7 @@ class Found:
     forced_expire: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientUpdate:
     """What an attempt changed about one recipient."""
 
@@ -116,7 +116,7 @@ class RecipientUpdate:
     diagnostic: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EntryUpdate:
     """One message's new state, written in one transaction. Fields that are None stay as they are.
 
@@ -132,7 +132,7 @@ class EntryUpdate:
     forced_expire: bool | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueFilter:
     """Which entries an administrator means; every field that is set must match. Empty: all of them.
 

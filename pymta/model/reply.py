@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 _STATUS = re.compile(r"([245])\.([0-9]{1,3})\.([0-9]{1,3})")
 _LEADING_STATUS = re.compile(r"([245]\.[0-9]{1,3}\.[0-9]{1,3})(?:\s+|$)")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EnhancedStatus:
     """A status code `class.subject.detail` (RFC 3463 2)."""
 
@@ -39,7 +40,7 @@ def split_status(text: str) -> tuple[str | None, str]:
     return (match[1], text[match.end() :]) if match else (None, text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reply:
     """A server's answer: code, enhanced status (without one: `None`) and one or more lines of text.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 
 
 class AddressClass(Enum):
@@ -16,7 +16,7 @@ class AddressClass(Enum):
     DEFAULT = "default"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Route:
     """The answer of `resolve`: hand `recipient` to `transport` with `nexthop`.
 

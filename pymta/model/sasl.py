@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Flag, auto
 
+from pymta.model.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class ScramKeys:
     """What a server keeps for SCRAM (RFC 5802 3); enough to check a password, not enough to log in elsewhere."""
 
@@ -16,7 +18,7 @@ class ScramKeys:
     server_key: bytes = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Secret:
     """What is kept of one account's password: itself, or its SCRAM keys, or nothing that a mechanism could use."""
 
@@ -44,7 +46,7 @@ class MechanismFlag(Flag):
     MUTUAL_AUTH = auto()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mechanism:
     """A mechanism by its upper-case name, and what it is open to."""
 
@@ -52,21 +54,21 @@ class Mechanism:
     flags: MechanismFlag
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaslChallenge:
     """The client has to say more; `data` goes to it in base64 after 334."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaslSuccess:
     """The client is `username`."""
 
     username: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SaslFailure:
     """The client did not prove who it is, or (`is_temporary`) that cannot be known now.
 

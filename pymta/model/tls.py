@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PeerCertificate:
     """The other side's certificate. Names are common names, empty where there is none.
 
@@ -18,7 +18,7 @@ class PeerCertificate:
     public_key_fingerprint: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsSession:
     """`bits` of the cipher's `algorithm_bits` are secret. `details` are key exchange and signatures, as logged.
 

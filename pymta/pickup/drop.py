@@ -14,10 +14,10 @@ import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from pymta.model.frozen import frozen
 from pymta.pickup.submission import Submission
 
 DIRECTORY_MODE = 0o1733
@@ -58,7 +58,7 @@ def _sync_directory(directory: Path) -> None:
             os.close(descriptor)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dropped:
     """A complete message in the drop directory."""
 

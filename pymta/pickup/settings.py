@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PickupSettings:
     """Parameters of pickup(8), sendmail(1) and postdrop(1) as the running program uses them."""
 

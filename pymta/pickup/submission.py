@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from pymta.model.frozen import frozen
 
 RECIPIENTS_LIMIT = 50_000
 _TEXT_LIMIT = 4096
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Submission:
     """One message's envelope as the user gave it, before any rewriting.
 

@@ -9,14 +9,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
+
+from pymta.model.frozen import frozen
 
 REQUEST_LIMIT = 1 << 20
 """The longest request line in bytes. A longer list of queue ids is sent as several requests."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Request:
     command: str
     arguments: Mapping[str, Any]

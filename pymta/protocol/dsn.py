@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 _XTEXT = re.compile(r"\+([0-9A-F]{2})")
 _UNITEXT = re.compile(r"\\x\{([0-9A-F]{2,6})\}")
@@ -16,7 +17,7 @@ CRLF = "\r\n"
 _PRIVATE = "X-Postfix"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ReportedRecipient:
     """One recipient in a report. `reason` is for people, `diagnostic` is `TYPE; TEXT`; `remote_mta` a host name.
 
@@ -33,7 +34,7 @@ class ReportedRecipient:
     remote_mta: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Report:
     """What a report says about the message as a whole. Dates are RFC 5322 text. `envid` is byte for byte as it came.
 

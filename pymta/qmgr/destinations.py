@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueueId
 from pymta.qmgr.feedback import ConcurrencyLimits, Window
 from pymta.qmgr.jobs import Entry, Job, Lane, Message, Peer, Shelf, SlotRules, lane_of
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientPool:
     """How many recipients of one transport are in memory (postconf(5) default_recipient_limit).
 
@@ -24,7 +25,7 @@ class RecipientPool:
     refill_delay: float = 5.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TransportLimits:
     """One transport's rules. A limit of 0 is none; delays are seconds between one delivery's end and the next.
 
@@ -41,7 +42,7 @@ class TransportLimits:
     pool: RecipientPool = field(default_factory=RecipientPool)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Problem:
     """Why a destination, or all of a transport, is out of order, for the recipients that do not get their attempt."""
 

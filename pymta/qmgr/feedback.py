@@ -7,8 +7,9 @@ until it makes up a whole step.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from enum import Enum
+
+from pymta.model.frozen import frozen
 
 # Sums of 1/N carry rounding errors, and the limits they are compared with are whole numbers.
 _EPSILON = 1e-9
@@ -22,7 +23,7 @@ class Scale(Enum):
     SQRT_CONCURRENCY = "sqrt_concurrency"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Feedback:
     """`number`, `number / number`, `number / concurrency` or `number / sqrt_concurrency`; from 0 to 1."""
 
@@ -63,7 +64,7 @@ def _number(whole: str, text: str) -> float:
     return value
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConcurrencyLimits:
     """One transport's rules for its destinations. A `limit` of 0 is none, a `failed_cohorts` of 0 never gives up."""
 

@@ -10,9 +10,9 @@ from __future__ import annotations
 import heapq
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueId
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class Message(Protocol):
     def unread(self) -> int: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SlotRules:
     """One transport's price of stepping in front (postconf(5) default_delivery_slot_cost and those beside it).
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pymta.errors import ResolveError
 from pymta.model.address import Address
 from pymta.model.envelope import Trace
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueEntry
 from pymta.ports import AddressResolver, Log
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Group:
     """Recipients that share transport and next hop; `name` is the destination for concurrency and rates."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.qmgr.backoff import Backoff
 from pymta.qmgr.feedback import ConcurrencyLimits, Feedback
 from pymta.qmgr.scheduler import RecipientPool, SlotRules, TransportLimits
@@ -13,7 +13,7 @@ from pymta.qmgr.scheduler import RecipientPool, SlotRules, TransportLimits
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueManagerSettings:
     """Parameters that hold for every transport."""
 

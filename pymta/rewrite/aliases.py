@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 
 _INCLUDE = ":include:"
 # One token of RFC 5322's structured fields. A quoted string or comment that never ends runs to the end of the text.
@@ -23,21 +23,21 @@ _QUOTED_PAIR = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT_PART = re.compile(r"\\.|[()]", re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """`|command`: the text after the bar."""
 
     command: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FileName:
     """`/file/name`, or `~/name` below the recipient's home; with a trailing slash a maildir."""
 
     path: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Include:
     """`:include:/file/name`: a file of more destinations."""
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RewriteSettings:
     """Standard form and resolving (postconf(5), ADDRESS_REWRITING_README, ADDRESS_CLASS_README)."""
 
@@ -43,7 +43,7 @@ class RewriteSettings:
     show_user_unknown_table_name: bool
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientSettings:
     """Who exists here (postconf(5), LOCAL_RECIPIENT_README)."""
 
@@ -63,7 +63,7 @@ class RecipientSettings:
     unknown_virtual_mailbox_reject_code: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MappingSettings:
     """Address mappings on the way into the queue (cleanup(8), canonical(5), virtual(5))."""
 

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StandardForm:
     """The rules for one context. `origin` and `domain` empty mean that nothing is appended.
 

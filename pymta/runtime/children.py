@@ -11,12 +11,13 @@ import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 _CHUNK = 65536
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ChildExit:
     """How a child ended: `code` where it exited, `signal` where one killed it; `timed_out` where that was ours.
 

@@ -8,11 +8,11 @@ import socket
 import struct
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from pymta.errors import PymtaError
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.protocol.control import REQUEST_LIMIT, Request, format_record, parse_request
 
@@ -21,7 +21,7 @@ _IDLE_SECONDS = 300.0
 _CONNECTIONS_PER_USER = 50
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Caller:
     """The process at the other end."""
 

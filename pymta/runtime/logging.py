@@ -17,11 +17,12 @@ import socket
 import stat
 import threading
 import time
-from dataclasses import dataclass
 from enum import IntEnum
 from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
+
+from pymta.model.frozen import frozen
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _REOPEN_CHECK_SECONDS = 5.0
@@ -42,7 +43,7 @@ _PREFIX = {Severity.ERROR: "error: ", Severity.WARNING: "warning: ", Severity.IN
 _MAIL_FACILITY = 2 << 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LogLine:
     """One line before it has a time: `tag` is `postfix/smtpd[123]`, `text` carries its `warning: ` prefix."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
+from pymta.model.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class SpoolPlaces:
     """Everything that pymta keeps in `queue_directory` lies in its `pymta` folder, beside what Postfix keeps there."""
 

@@ -11,8 +11,9 @@ import signal
 import socket
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
+
+from pymta.model.frozen import frozen
 
 Message = Mapping[str, Any]
 
@@ -61,7 +62,7 @@ class Channel:
         self._socket.close()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Child:
     """A running process: `pidfd` becomes readable when it ends."""
 

@@ -6,9 +6,9 @@ import errno
 import os
 import socket
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 _BACKLOG = 1024
 _FIRST_INHERITED = 3
@@ -17,7 +17,7 @@ _FIRST_INHERITED = 3
 _PORTS = {"smtp": 25, "smtps": 465, "submissions": 465, "submission": 587, "lmtp": 24}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Endpoint:
     """One address to listen on. `host` is numeric; empty means every address of `family`."""
 

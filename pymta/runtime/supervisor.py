@@ -14,6 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from pymta.errors import PymtaError
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.runtime.processes import Channel, Child, Message, fork
 
@@ -31,7 +32,7 @@ class RoleFailed(PymtaError):
     """A process could not start; the text says why."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Role:
     """What one process does. `start` and `stop` are its places in the order; those with one place go together.
 

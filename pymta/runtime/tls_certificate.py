@@ -5,8 +5,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime
+
+from pymta.model.frozen import frozen
 
 _SEQUENCE, _CONTEXT_0, _UTC_TIME = 0x30, 0xA0, 0x17
 _COMMON_NAME = bytes.fromhex("550403")
@@ -20,7 +21,7 @@ class CertificateError(ValueError):
     """What should be a certificate is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Certificate:
     """Names are common names; an issuer without one shows its organization. `public_key` is SubjectPublicKeyInfo."""
 
@@ -65,7 +66,7 @@ def parse_certificate(der: bytes) -> Certificate:
         raise CertificateError(f"not an X.509 certificate: {error}") from None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Element:
     """One DER element: its value, and the `whole` with tag and length."""
 

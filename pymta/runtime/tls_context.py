@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import ssl
-from dataclasses import dataclass
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.runtime.tls_files import PemFiles
 from pymta.runtime.tls_values import Protocols, set_ciphers
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Authorities:
     """Whom to trust: `*_tls_CAfile`, `*_tls_CApath`, files of single trust anchors, and the system's own list."""
 

@@ -7,11 +7,11 @@ import pwd
 import re
 import ssl
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.runtime.tls_certificate import Certificate, CertificateError, parse_certificate
 
 _SIZE_LIMIT = 4 << 20
@@ -22,7 +22,7 @@ Stamp = tuple[int, int, int]
 """Modification time in nanoseconds, size and inode of a file."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class KeyPair:
     """A private key and its certificate chain as PEM, the key's certificate first; the names are for errors."""
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 _SUMMARY = frozenset({"1", "2", "3", "4", "summary", "routine", "debug", "ssl-expert", "ssl-developer"})
 _CERTIFICATES = frozenset({"2", "3", "4", "peercert", "debug", "ssl-expert", "ssl-developer"})
@@ -11,7 +12,7 @@ _UNTRUSTED = frozenset({"1", "2", "3", "4", "untrusted", "routine", "debug", "ss
 _KNOWN = _SUMMARY | _CERTIFICATES | _UNTRUSTED | frozenset({"0", "none", "certmatch", "verbose", "cache", "ssl-debug"})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TlsLog:
     """`summary` is a line per session, `certificates` one more about the other side's, `untrusted` why not trusted."""
 

@@ -6,7 +6,8 @@ import re
 import ssl
 import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass
+
+from pymta.model.frozen import frozen
 
 _VERSIONS = {
     "ssl3": ssl.TLSVersion.SSLv3,
@@ -26,7 +27,7 @@ _BOUND = re.compile(r"(>=|<=)(.*)")
 _UNARY = re.compile(r"[!+\-@]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Protocols:
     """The versions that may be spoken: `lowest` to `highest` (None: no bound) without `excluded`."""
 
@@ -94,7 +95,7 @@ def _version(name: str, text: str) -> ssl.TLSVersion | None:
         raise ValueError(f'invalid TLS protocol "{name}" in "{text}"; known are {known}') from None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CipherLists:
     """The texts of tls_high_cipherlist, tls_medium_cipherlist and tls_null_cipherlist."""
 

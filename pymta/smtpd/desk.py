@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from pymta.auth.inbound import InboundAuthentication
 from pymta.errors import PymtaError
 from pymta.model.access import AccessContext, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client, Origin
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.model.tls import TlsSession
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory, SiteFlush
@@ -22,7 +23,7 @@ _LOOKUP_FAILED = Reply.of(451, "Temporary lookup failure", "4.3.0")
 _WRITE_FAILED = Reply.of(451, "Error: queue file write error", "4.3.0")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Desk:
     """One per service. A failure of ours becomes a log line and a temporary refusal that tells nothing."""
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.protocol.smtp.grammar import PathRules
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SmtpdSettings:
     """Parameters of smtpd(8); times are seconds, sizes bytes."""
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from pymta.model.access import AccessContext, Stage, Verdict
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.ports import AccessPolicy, Log
 
@@ -19,7 +19,7 @@ _PLENTY = 100
 _PLENTY_SECONDS = 1.0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class QueueSpaceSettings:
     """Sizes in bytes; `queue_minfree` 0 leaves the rule of 1.5 messages."""
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import IntEnum
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SmtpdTlsSettings:
     """Parameters of smtpd(8) about TLS; times are seconds."""
 

@@ -6,12 +6,13 @@ for at most the transaction under way and its own.
 
 from __future__ import annotations
 
+from pymta.model.frozen import frozen
+
 import asyncio
 import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, QueueId
@@ -24,7 +25,7 @@ _BATCH_BYTES = 32 * 1024 * 1024
 Payload = NewMessage | EntryUpdate | QueueId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """One caller's change and where its result goes: the sizes of messages that the transaction removed."""
 

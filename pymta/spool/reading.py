@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pymta.model.frozen import frozen
+
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -15,7 +17,7 @@ from pymta.spool.sqlite import Reader
 DUE_QUEUES = (QueueName.INCOMING.value, QueueName.DEFERRED.value)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Damage:
     """A message that cannot be delivered as it lies there."""
 

@@ -6,9 +6,11 @@ empty where there is nothing to say.
 
 from __future__ import annotations
 
+from pymta.model.frozen import frozen
+
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from operator import attrgetter
 from typing import Any
 
@@ -30,7 +32,7 @@ _client_values = attrgetter(*(field.name for field in fields(Client)))
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NewMessage:
     """A message as the writer stores it; `content` is None where it lies in a file."""
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.tables.kinds import LocalTable
 from pymta.tables.network import Network, Packed, pack, parse_network
@@ -13,7 +13,7 @@ from pymta.tables.rules import Rule, RuleRefused, RuleSource, compile_rules, fir
 from pymta.tables.text import BLANKS, Line
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InNetwork:
     """`192.0.2.0/24`, or with `!` everything else of the same family."""
 
@@ -24,7 +24,7 @@ class InNetwork:
         return subject.bits == self.network.bits and self.network.covers(subject) is not self.negated
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NetworkRule:
     condition: InNetwork
     text: str

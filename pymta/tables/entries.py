@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
+from pymta.model.frozen import frozen
 from pymta.tables.text import BLANKS, Line, fold, joined_lines, logical_lines, unquoted_end
 
 # Nearly every line of nearly every table: a key without quotes or backslashes, blanks, a value.
@@ -19,7 +19,7 @@ _UNDECODED = re.compile("[\udc80-\udcff]")
 _ALIAS_KEY_WORDS = re.compile(r'"((?:[^"\\]|\\.)*)"|\\(.)|([^\s"\\]+)|\s+')
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Complaint:
     """Something odd about one line of a table. The line is left out where `text` says so."""
 
@@ -31,7 +31,7 @@ class LineRefused(ValueError):
     """A line that is no entry; the text is postmap's."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Entries:
     """A file's content: folded keys and their values, in the order of the file; the first of equal keys stands."""
 

@@ -6,10 +6,10 @@ import re
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.tables import perl, posix
 from pymta.tables.charset import PatternError, UnsupportedPattern
@@ -30,7 +30,7 @@ _REFERENCE = re.compile(r"\$(?:(\$)|\{([^}]*)\}|\(([^)]*)\)|(\w+)|)", re.ASCII)
 _Replacement = tuple[str | int, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Match:
     """`/pattern/`, or with `!` its opposite."""
 
@@ -41,7 +41,7 @@ class Match:
         return (self.search(subject) is None) is self.negated
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Both:
     """`/pattern1/!/pattern2/` of regexp_table(5): the first and not the second."""
 
@@ -52,7 +52,7 @@ class Both:
         return self.first.holds(subject) and self.second.holds(subject)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FixedRule:
     condition: Condition[str]
     text: str
@@ -61,7 +61,7 @@ class FixedRule:
         return self.text if self.condition.holds(subject) else None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ExpandingRule:
     """A result with `$1`; `guard` is the second pattern, where there is one."""
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Generic, Protocol, TypeVar
 
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 from pymta.ports import Log
 from pymta.tables.entries import decode
 from pymta.tables.text import BraceError, Line, logical_lines, split_list, strip_braces
@@ -40,7 +40,7 @@ class Rule(Protocol[S_contra]):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Block(Generic[S]):
     """IF: the rules up to ENDIF count only where `condition` holds."""
 

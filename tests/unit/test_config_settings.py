@@ -9,6 +9,7 @@ import pytest
 import pymta
 from pymta.config import Config, Host, build, parameter_names, parameters
 from pymta.errors import ConfigError
+from pymta.model.frozen import frozen
 
 HOST = Host(
     name="mx.example.com",
@@ -171,7 +172,7 @@ def test_transport_families() -> None:
     assert found.transport_typed("slow", "time_limit") == 1000.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Everything:
     myhostname: str
     message_size_limit: int

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Generator, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pymta.model.frozen import frozen
 from pymta.protocol.sasl.cram import cram_md5_client
 from pymta.protocol.sasl.mechanisms import known, permitted
 from pymta.protocol.sasl.oauth import oauthbearer_client, xoauth2_client
@@ -17,7 +18,7 @@ _WITH_PASSWORD = ("SCRAM-SHA-256-PLUS", "SCRAM-SHA-256", "CRAM-MD5", "PLAIN", "L
 _WITH_TOKEN = ("OAUTHBEARER", "XOAUTH2")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Credentials:
     """Who logs in, with a password or (`is_token`) an OAuth 2 access token."""
 

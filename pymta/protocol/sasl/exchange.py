@@ -7,17 +7,19 @@ A mechanism is a generator: it yields a question and is sent the answer; it retu
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from pymta.model.frozen import frozen
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ask:
     """Send `challenge` to the client. Answer: its response (bytes)."""
 
     challenge: bytes = b""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckPassword:
     """Is this the user's password? Answer: bool."""
 
@@ -25,7 +27,7 @@ class CheckPassword:
     password: str = field(repr=False)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FindSecret:
     """What is kept for this user? Answer: `Secret`, None where there is no such user.
 
@@ -36,7 +38,7 @@ class FindSecret:
     wants_scram: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CheckToken:
     """Is this OAuth 2 access token good for this user (empty: tell who it is for)? Answer: the name, None if not."""
 
@@ -57,7 +59,7 @@ Question = Ask | CheckPassword | FindSecret | CheckToken
 ServerExchange = Generator[Question, object, str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerContext:
     """What a mechanism may need besides the client's words. `nonce` makes fresh printable randomness, no comma.
 

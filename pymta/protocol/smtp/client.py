@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 from pymta.errors import ProtocolUseError
 from pymta.model.delivery import DeliveryRequest
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient
 from pymta.protocol.sasl.client import ClientRun
 from pymta.protocol.smtp.client_auth import ClientAuth
@@ -33,7 +34,7 @@ from pymta.protocol.smtp.client_replies import ReplyReader, ServerReply
 from pymta.protocol.smtp.client_xforward import xforward_commands
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ClientOptions:
     """How a session introduces itself and what it makes of the server's offers.
 

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from pymta.model.frozen import frozen
 from pymta.protocol.smtp.client_replies import ServerReply
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Capabilities:
     """The extensions of one session. `name` is how the server called itself in its reply to EHLO.
 

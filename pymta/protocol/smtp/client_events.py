@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 
+from pymta.model.frozen import frozen
 from pymta.protocol.smtp.client_replies import ServerReply
 
 
@@ -47,14 +47,14 @@ NEED_DATA = ClientSignal.NEED_DATA
 PAUSED = ClientSignal.PAUSED
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Ready:
     """The handshake is done: `begin` may be called. `greeting` is the 220 reply."""
 
     greeting: ServerReply
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """The server does not want to talk to us: `reply` came in `phase` of the handshake."""
 
@@ -62,12 +62,12 @@ class Refused:
     reply: ServerReply
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoggedIn:
     """AUTH succeeded."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class LoginFailed:
     """AUTH did not: `reply` is the server's, None where `reason` is ours. Nothing may be sent in this session."""
 
@@ -75,17 +75,17 @@ class LoginFailed:
     reason: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class BeginTls:
     """The server is ready for TLS: shake hands, then call `tls_started`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SendContent:
     """The server waits for the content: answer with `send_content` and `end_content`."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RecipientReply:
     """The reply that decided about one recipient, and to what it was one.
 
@@ -102,14 +102,14 @@ class RecipientReply:
         return self.phase in (Phase.END_OF_DATA, Phase.RCPT) and self.reply.is_positive
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finished:
     """A transaction is over; one reply per recipient, in the order of `begin`."""
 
     replies: tuple[RecipientReply, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lost:
     """The connection ended in `phase`; recipients that were not decided by then have None."""
 
@@ -117,7 +117,7 @@ class Lost:
     replies: tuple[RecipientReply | None, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Closed:
     """The server answered QUIT, or ended an idle session."""
 

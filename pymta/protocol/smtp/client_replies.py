@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 from collections import deque
-from dataclasses import dataclass
 from functools import lru_cache
+
+from pymta.model.frozen import frozen
 
 # What is kept of one line, of one reply, and how much a server may send without being asked.
 LINE_LIMIT = 2048
@@ -17,7 +18,7 @@ _STATUS = re.compile(r"[245]\.[0-9]{1,3}\.[0-9]{1,3}(?=\s|$)")
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerReply:
     """One reply. `text` is as it came, codes included, lines separated by LF; `line` the same on one line.
 

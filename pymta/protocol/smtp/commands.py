@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from pymta.model.access import Stage
 from pymta.model.address import Address
 from pymta.model.envelope import Recipient
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.grammar import (
     RcptParameters,
@@ -57,7 +58,7 @@ class Given:
         self.parameters = parameters
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Command:
     """One verb.
 

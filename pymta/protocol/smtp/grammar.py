@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Body, Notify, Ret
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 
 # No group is repeated possessively: before 3.11.5 Python loses its place where the last round fails.
@@ -34,7 +34,7 @@ _MAX_SIZE = (1 << 63) - 1
 _MAX_DOMAIN = 255
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PathRules:
     """`strict_rfc821_envelopes`, `allow_min_user` and `smtputf8_enable`."""
 
@@ -175,7 +175,7 @@ def _valid_literal(text: str) -> bool:
     return True
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MailParameters:
     """What follows the path of MAIL. `envid` and `auth` are byte for byte as they came, `AUTH=<>` is empty."""
 
@@ -187,7 +187,7 @@ class MailParameters:
     auth: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RcptParameters:
     """What follows the path of RCPT. `orcpt` is byte for byte as it came."""
 

@@ -6,9 +6,10 @@ import binascii
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.model.sasl import SaslChallenge, SaslFailure, SaslStep, SaslSuccess
 from pymta.protocol.smtp.server_events import Authenticate, CancelAuthentication, Delay, Note
@@ -35,7 +36,7 @@ def _no_limit() -> Reply | None:
     return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuthRules:
     """What AUTH is in one session; a session without rules has it not enabled.
 

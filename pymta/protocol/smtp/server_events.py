@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from pymta.model.access import AccessContext, Effect
 from pymta.model.address import Address
 from pymta.model.envelope import Envelope
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueueId
 
 
@@ -30,28 +31,28 @@ class CommandKind(Enum):
     FORBIDDEN = "forbidden"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Decide:
     """May the session go on? Answer: `decide(verdict)`."""
 
     context: AccessContext
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Complete:
     """An address as the client gave it. Answer: `completed(address)`, None where that cannot be known now."""
 
     address: Address
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Classify:
     """A verb that some list may name. Answer: `classified(kind)`."""
 
     verb: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class OpenDraft:
     """Content follows. Answer: `draft_opened()`, or with the refusal.
 
@@ -64,31 +65,31 @@ class OpenDraft:
     only_recipient: Address | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Content:
     """A piece of the message: lines end in CRLF, no dot-stuffing, no bare LF."""
 
     data: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Commit:
     """The message is whole. Answer: `message_result(reply)`."""
 
     effects: tuple[Effect, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Abort:
     """Forget the open draft."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PrepareTls:
     """The client wants to begin TLS. Answer: `tls_prepared()`, or with the refusal."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class StartTls:
     """Send what there is to send, then shake hands; what the client sent before that is void (RFC 3207 4.2).
 
@@ -96,14 +97,14 @@ class StartTls:
     """
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Delay:
     """Wait before the reply goes out (`smtpd_error_sleep_time`). Answer: `resume()`."""
 
     seconds: float
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Authenticate:
     """A client's next word in AUTH. Answer: `authenticated(step, exchange)`.
 
@@ -115,21 +116,21 @@ class Authenticate:
     exchange: object = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CancelAuthentication:
     """Nobody goes on with this exchange."""
 
     exchange: object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class FlushSite:
     """The client wants the mail for a domain. Answer: `resume(started)`, None where that failed."""
 
     site: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Note:
     """A line for the log; `warning` or info."""
 
@@ -137,7 +138,7 @@ class Note:
     is_warning: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Close:
     """Send what there is to send, then end the connection."""
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import Enum
 
 from pymta.model.access import Stage
+from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.grammar import PathRules
 
@@ -26,7 +27,7 @@ class BareNewline(Enum):
         return self is not BareNewline.NO
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ServerOptions:
     """Settings of one session. Sizes are bytes, times seconds.
 
