@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -65,8 +66,10 @@ def wait_for_port(port: int, seconds: float = 10.0) -> None:
 @contextlib.contextmanager
 def started(*command: str, port: int | None = None) -> Iterator[subprocess.Popen[bytes]]:
     """Run a peer in the background and end it, and only it, afterwards."""
+    # Our own program keeps its own libraries: a peer's may be for another Python.
+    settings = dict(os.environ) if command[0] == sys.executable else environment()
     process = subprocess.Popen(
-        command, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
+        command, env=settings, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True
     )
     try:
         if port is not None:
