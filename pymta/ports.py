@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Protocol, runtime_checkable
 
 from pymta.errors import SpoolError
@@ -146,6 +146,10 @@ class Intake(Protocol):
         ...
 
 
+Recorded = Callable[[SpoolError | None], None]
+"""Called on the event loop once a change is durable, or with why it is not."""
+
+
 class Spool(Protocol):
     """Durable storage of the queue: what is on disk and nothing about when. One writer.
 
@@ -175,7 +179,15 @@ class Spool(Protocol):
         """Store a message whole or not at all; `entry.size` is the content's, and there are recipients."""
         ...
 
+    def store(self, entry: QueueEntry, content: ContentWriter, done: Recorded) -> None:
+        """`add` without anybody who awaits it; `done` is called later."""
+        ...
+
     async def update(self, update: EntryUpdate) -> None: ...
+
+    def record(self, change: EntryUpdate | QueueId, done: Recorded) -> None:
+        """`update` or, with an id, `remove`, of what an attempt left, a little later: nobody waits for it."""
+        ...
 
     async def remove(self, queue_id: QueueId) -> bool:
         """Forget a message; False where there is none."""

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from pymta.model.frozen import frozen
-
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from pymta.model.frozen import frozen
 from pymta.model.queue import ENTRY_RECIPIENTS, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.spool.content import IN_DATABASE_BELOW, file_path
 from pymta.spool.rows import decode, decode_recipients, wreck

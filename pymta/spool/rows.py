@@ -6,8 +6,6 @@ empty where there is nothing to say.
 
 from __future__ import annotations
 
-from pymta.model.frozen import frozen
-
 import json
 from collections.abc import Sequence
 from dataclasses import fields
@@ -17,6 +15,7 @@ from typing import Any
 from pymta.errors import SpoolError
 from pymta.model.address import Address
 from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret, Trace
+from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName, RecipientUpdate
 
 MessageRow = tuple[QueueId, str, float, int, float | None, int, float, int, str, str, str]

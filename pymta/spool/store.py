@@ -7,13 +7,14 @@ import contextlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
-from pymta.ports import Clock, Content, ContentWriter, Log
-from pymta.spool.commits import GroupCommit
+from pymta.ports import Clock, Content, ContentWriter, Log, Recorded
+from pymta.spool.commits import Done, GroupCommit, Outcome
 from pymta.spool.conditions import is_exact
 from pymta.spool.content import (
     IN_DATABASE_BELOW,
@@ -37,7 +38,7 @@ from pymta.spool.reading import (
     read_page,
     read_recipients,
 )
-from pymta.spool.rows import encode
+from pymta.spool.rows import NewMessage, encode
 from pymta.spool.selection import matches
 from pymta.spool.sqlite import Reader, StorageFailure, Writer
 from pymta.spool.strays import remove_strays
@@ -63,6 +64,27 @@ class _Open:
     reading: ThreadPoolExecutor
     listing: ThreadPoolExecutor
     files: ThreadPoolExecutor
+
+
+def _new_message(entry: QueueEntry, content: SpooledContent) -> NewMessage:
+    """Raises SpoolError; then nothing of `content` stays."""
+    try:
+        if entry.size != content.size or not entry.recipients:
+            raise SpoolError(f"{entry.queue_id}: an entry needs recipients and the size of its content")
+        return encode(entry, None if content.in_file else content.content().data)
+    except SpoolError:
+        content.abandon()
+        raise
+
+
+def _answer(waiter: asyncio.Future[Any], outcome: Any) -> None:
+    """Let who awaits `waiter` have the outcome; he may have gone."""
+    if waiter.done():
+        return
+    if isinstance(outcome, SpoolError):
+        waiter.set_exception(outcome)
+    else:
+        waiter.set_result(outcome)
 
 
 class SqliteSpool:
@@ -95,6 +117,7 @@ class SqliteSpool:
         self._live: set[QueueId] = set()
         # Messages of which a failure left unknown whether they are stored; the next opening looks.
         self._unsure: set[QueueId] = set()
+        self._syncs: set[asyncio.Task[None]] = set()
         self._state: _Open | None = None
         self._ids: QueueIds | None = None
         self._lost: SpoolError | None = None
@@ -170,12 +193,13 @@ class SqliteSpool:
             self._cleaning.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await self._cleaning
+        state.commits.finish()
         await asyncio.to_thread(self._close, state)
         # Results of the last batch are on their way to the loop.
         await asyncio.sleep(0)
 
     def _close(self, state: _Open) -> None:
-        state.commits.stop()
+        state.commits.join()
         for pool in (state.reading, state.listing, state.files):
             pool.shutdown()
         # The writer closes last: the last connection checkpoints, and that is its right alone.
@@ -224,24 +248,46 @@ class SqliteSpool:
         return HandedContent(self._directory, self._content, writer, queue_id, size, self._live, self._faults)
 
     async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
-        state = self._opened()
-        if not isinstance(content, SpooledContent):
-            raise SpoolError(f"{entry.queue_id}: content was not written with new_content of this spool")
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.store(entry, content, partial(_answer, waiter))
+        await waiter
+
+    def store(self, entry: QueueEntry, content: ContentWriter, done: Recorded) -> None:
         try:
-            if entry.size != content.size or not entry.recipients:
-                raise SpoolError(f"{entry.queue_id}: an entry needs recipients and the size of its content")
-            if content.in_file:
-                await self._sync_file(state, content)
-            new = encode(entry, None if content.in_file else content.content().data)
-            await state.commits.submit(new)
-        except StorageFailure:
+            state = self._opened()
+            if not isinstance(content, SpooledContent):
+                raise SpoolError(f"{entry.queue_id}: content was not written with new_content of this spool")
+            new = _new_message(entry, content)
+        except SpoolError as error:
+            asyncio.get_running_loop().call_soon(done, error)
+            return
+        stored = partial(self._stored, entry.queue_id, content, done)
+        if not content.in_file:
+            state.commits.submit(new, stored)
+            return
+        task = asyncio.ensure_future(self._sync_file(state, content))
+        self._syncs.add(task)
+        task.add_done_callback(partial(self._synced, state, new, stored))
+
+    def _synced(self, state: _Open, new: NewMessage, stored: Done, task: asyncio.Task[None]) -> None:
+        self._syncs.discard(task)
+        error = SpoolError("interrupted") if task.cancelled() else task.exception()
+        if error is None:
+            state.commits.submit(new, stored)
+        else:
+            stored(error if isinstance(error, SpoolError) else SpoolError(repr(error)))
+
+    def _stored(self, queue_id: QueueId, content: SpooledContent, done: Recorded, outcome: Outcome) -> None:
+        if not isinstance(outcome, SpoolError):
+            content.release()
+            done(None)
+            return
+        if isinstance(outcome, StorageFailure):
             # The row may be on the disk: its file stays until the next opening has looked.
-            self._unsure.add(entry.queue_id)
-            raise
-        except SpoolError:
+            self._unsure.add(queue_id)
+        else:
             content.abandon()
-            raise
-        content.release()
+        done(outcome)
 
     async def _sync_file(self, state: _Open, content: SpooledContent) -> None:
         if state.commits.failure is not None:
@@ -257,10 +303,23 @@ class SqliteSpool:
             raise state.commits.failure from error
 
     async def update(self, update: EntryUpdate) -> None:
-        await self._opened().commits.submit(update)
+        await self._written(update)
 
     async def remove(self, queue_id: QueueId) -> bool:
-        return queue_id in await self._opened().commits.submit(queue_id)
+        return queue_id in await self._written(queue_id)
+
+    async def _written(self, change: EntryUpdate | QueueId) -> dict[QueueId, int]:
+        waiter: asyncio.Future[dict[QueueId, int]] = asyncio.get_running_loop().create_future()
+        self._opened().commits.submit(change, partial(_answer, waiter))
+        return await waiter
+
+    def record(self, change: EntryUpdate | QueueId, done: Recorded) -> None:
+        try:
+            commits = self._opened().commits
+        except SpoolError as error:
+            asyncio.get_running_loop().call_soon(done, error)
+            return
+        commits.submit(change, lambda out: done(out if isinstance(out, SpoolError) else None), patient=True)
 
     def _forget_files(self, removed: dict[QueueId, int]) -> None:
         large = [queue_id for queue_id, size in removed.items() if size >= IN_DATABASE_BELOW]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+import asyncio
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pymta.errors import SpoolError
 from pymta.model.queue import (
@@ -18,7 +20,7 @@ from pymta.model.queue import (
     RecipientState,
     RecipientUpdate,
 )
-from pymta.ports import Clock, Content, ContentWriter
+from pymta.ports import Clock, Content, ContentWriter, Recorded
 from pymta.runtime.clock import SystemClock
 from pymta.spool.content import MemoryContent
 from pymta.spool.ids import QueueIds
@@ -95,6 +97,26 @@ class MemorySpool:
         return MemoryContentWriter()
 
     async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
+        self._add(entry, content)
+
+    def store(self, entry: QueueEntry, content: ContentWriter, done: Recorded) -> None:
+        self._call(partial(self._add, entry, content), done)
+
+    def record(self, change: EntryUpdate | QueueId, done: Recorded) -> None:
+        if isinstance(change, str):
+            self._call(partial(self._remove, change), done)
+        else:
+            self._call(partial(self._update, change), done)
+
+    def _call(self, change: Callable[[], object], done: Recorded) -> None:
+        outcome = None
+        try:
+            change()
+        except SpoolError as error:
+            outcome = error
+        asyncio.get_running_loop().call_soon(done, outcome)
+
+    def _add(self, entry: QueueEntry, content: ContentWriter) -> None:
         self._check_writable()
         if entry.size != content.size or not entry.recipients:
             raise SpoolError(f"{entry.queue_id}: an entry needs recipients and the size of its content")
@@ -104,6 +126,9 @@ class MemorySpool:
         self._entries[entry.queue_id] = entry
 
     async def update(self, update: EntryUpdate) -> None:
+        self._update(update)
+
+    def _update(self, update: EntryUpdate) -> None:
         self._check_writable()
         entry = self._entries.get(update.queue_id)
         if entry is None:
@@ -115,6 +140,9 @@ class MemorySpool:
             self._forget(update.queue_id)
 
     async def remove(self, queue_id: QueueId) -> bool:
+        return self._remove(queue_id)
+
+    def _remove(self, queue_id: QueueId) -> bool:
         self._check_writable()
         return self._forget(queue_id)
 
