@@ -5,9 +5,7 @@ Names are loaded when they are first used: commands such as `sendmail` start for
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
-
+TYPE_CHECKING = False
 if TYPE_CHECKING:
     from pymta.app import MTA, Settings, SubmitError
     from pymta.model.address import Address
@@ -42,7 +40,9 @@ __all__ = [
 ]
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     if name in _HOMES:
+        from importlib import import_module
+
         return getattr(import_module(_HOMES[name]), name)
     raise AttributeError(f"module 'pymta' has no attribute {name!r}")

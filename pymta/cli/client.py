@@ -1,4 +1,4 @@
-"""The blocking side of the control dialogue; imports little, since `sendmail` starts for every message."""
+"""The blocking side of the control dialogue."""
 
 from __future__ import annotations
 
@@ -8,22 +8,13 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from pymta.cli.errors import CommandFailed, DaemonDown
 from pymta.protocol.control import Request, format_request
+
+__all__ = ["CommandFailed", "DaemonDown", "call", "rows", "run"]
 
 _CONNECT_SECONDS = 5.0
 _ANSWER_SECONDS = 600.0
-
-
-class DaemonDown(Exception):
-    """Nothing answers on the control socket."""
-
-
-class CommandFailed(Exception):
-    """The running program refused the command; the text is for the user."""
-
-    def __init__(self, message: str, *, temporary: bool) -> None:
-        self.temporary = temporary
-        super().__init__(message)
 
 
 def call(
@@ -41,7 +32,7 @@ def call(
             pass  # The server refused before it read everything; its answer says why.
         except OSError as error:
             raise DaemonDown(f"{path}: {error.strerror}") from error
-        yield from _rows(path, answers)
+        yield from rows(path, answers)
 
 
 def _connect(path: Path) -> socket.socket:
@@ -56,7 +47,8 @@ def _connect(path: Path) -> socket.socket:
     return connection
 
 
-def _rows(path: Path, answers: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+def rows(path: Path | str, answers: Iterable[bytes]) -> Iterator[dict[str, Any]]:
+    """Read an answer's lines, the closing one included. Raises DaemonDown or CommandFailed."""
     try:
         for line in answers:
             row = json.loads(line)

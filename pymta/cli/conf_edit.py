@@ -9,7 +9,7 @@ from pathlib import Path
 from pymta.cli.conf_request import Request, UsageError, assignment, matches_key
 from pymta.cli.conf_show import override_places, read_file
 from pymta.config.edit import Action, edit_main, edit_master, replace_file
-from pymta.config.maincf import logical_lines
+from pymta.config.lines import logical_lines
 from pymta.config.mastercf import FIELDS, RawService, read_entry
 from pymta.config.show import format_service
 
@@ -77,8 +77,8 @@ def _edit_service(request: Request, action: Action, warn: Callable[[str], None])
         pattern, name = f"{words[0]}/{words[1]}", words[2]
         problems: list[str] = []
         matched = False
-        for line in list(logical_lines(text, path, problems)):
-            entry = read_entry(line.text, "", problems)
+        for _, line in list(logical_lines(text, path, problems)):
+            entry = read_entry(line, "", problems)
             if matches_key(entry.key, pattern):
                 matched = True
                 changed = _changed(entry, request.mode, name, value.strip() if equals else None)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from pymta.config.edit import Action
-from pymta.config.maincf import split_assignment
+from pymta.config.lines import split_assignment
 from pymta.config.show import Style
 
 DEFAULT_DIRECTORY = "/etc/postfix"

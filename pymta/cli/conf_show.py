@@ -8,7 +8,8 @@ from pathlib import Path
 
 from pymta.cli.conf_request import Request, UsageError, matches_key, split_pattern
 from pymta.config import Config
-from pymta.config.maincf import Entry, logical_lines, parse_main, read_text
+from pymta.config.lines import logical_lines, read_text
+from pymta.config.maincf import Entry, parse_main
 from pymta.config.mastercf import FIELDS, RawService, read_entry, typed
 from pymta.config.names import TABLE_SETTINGS, broken_tables, service_parameters, survey, table_files
 from pymta.config.registry import parameters
@@ -68,9 +69,9 @@ class Files:
             return []
         count = len(problems)
         found = []
-        for line in lines:
+        for number, line in lines:
             try:
-                found.append(read_entry(line.text, f"{self._master}:{line.number}", problems))
+                found.append(read_entry(line, f"{self._master}:{number}", problems))
             except ConfigError as error:
                 raise ConfigError(error.message) from None
         for number, text in enumerate(problems):

@@ -17,10 +17,10 @@ from pymta.auth.dkim_sign_rules import PATH_STARTS, SignatureRule, is_domain
 from pymta.auth.keys import SigningKey, generate_private_key, parse_private_key
 from pymta.cli import client
 from pymta.cli.dkim import Configured, record_help, write_key
-from pymta.cli.queue import ask
+from pymta.cli.queue_requests import ask
 from pymta.config import Config
 from pymta.config.edit import Action, edit_main, replace_file
-from pymta.config.maincf import read_text
+from pymta.config.lines import read_text
 from pymta.errors import ConfigError
 from pymta.ports import Resolver
 from pymta.runtime.places import SpoolPlaces

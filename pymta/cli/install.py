@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import site
 import sys
 from pathlib import Path
 
+import pymta
 from pymta.errors import ConfigError
 
 _MARK = "# Written by `pymta install-commands`."
@@ -14,9 +17,9 @@ COMMANDS = {
     "sendmail": "pymta.cli.sendmail:main",
     "mailq": "pymta.cli.sendmail:main",
     "newaliases": "pymta.cli.tables:newaliases_main",
-    "postqueue": "pymta.cli.queue:postqueue_main",
-    "postsuper": "pymta.cli.queue:postsuper_main",
-    "postcat": "pymta.cli.queue:postcat_main",
+    "postqueue": "pymta.cli.postqueue:postqueue_main",
+    "postsuper": "pymta.cli.postqueue:postsuper_main",
+    "postcat": "pymta.cli.postqueue:postcat_main",
     "postconf": "pymta.cli.conf:main",
     "postmap": "pymta.cli.tables:map_main",
     "postalias": "pymta.cli.tables:alias_main",
@@ -33,13 +36,23 @@ COMMANDS = {
 
 
 def script(target: str, config: Path | None) -> str:
-    """A command's text. It runs isolated: no PYTHON* variable and no module of the caller's folder gets in."""
+    """A command's text. It runs isolated: no PYTHON* variable and no module of the caller's folder gets in.
+
+    Without `site`, whose search for packages costs a tenth of a short command: where they are is known now.
+    """
     module, _, function = target.partition(":")
-    lines = [f"#!{sys.executable} -I", _MARK, "import os", "import sys", ""]
+    lines = [f"#!{sys.executable} -IS", _MARK, "import os", "import sys", ""]
+    lines += [f"sys.path += {_package_folders()!r}"]
     if config is not None:
         lines += [f'os.environ.setdefault("MAIL_CONFIG", {str(config.resolve())!r})']
     lines += [f"from {module} import {function}", "", f"sys.exit({function}())", ""]
     return "\n".join(lines)
+
+
+def _package_folders() -> list[str]:
+    """Where pymta and the libraries that it stands on lie; pymta first, which may be a checkout."""
+    own = str(Path(pymta.__file__).resolve().parents[1])
+    return list(dict.fromkeys([own, *filter(os.path.isdir, site.getsitepackages())]))
 
 
 def install_commands(directory: Path, config: Path | None, *, force: bool) -> list[Path]:

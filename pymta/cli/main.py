@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pymta
 from pymta.cli import client
-from pymta.cli.places import config_directory
+from pymta.cli.places import config_directory, spool_places
 from pymta.errors import ConfigError, PymtaError
 from pymta.runtime.places import SpoolPlaces
 
@@ -43,12 +43,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _places(config: str | None) -> SpoolPlaces:
-    from pymta.config import Config
-
-    return SpoolPlaces.below(Config.load(config_directory(config)).text("queue_directory"))
-
-
 def _say(text: str) -> None:
     sys.stderr.write(f"pymta: {text}\n")
 
@@ -69,7 +63,7 @@ def _run(options: argparse.Namespace) -> int:
 
 
 def _start(options: argparse.Namespace) -> int:
-    pid = _running_pid(_places(options.config))
+    pid = _running_pid(spool_places(options.config))
     if pid is not None:
         _say(f"fatal: the mail system is already running, process {pid}")
         return 1
@@ -79,7 +73,7 @@ def _start(options: argparse.Namespace) -> int:
 
 
 def _stop(options: argparse.Namespace) -> int:
-    where = _places(options.config)
+    where = spool_places(options.config)
     pid = _running_pid(where)
     if pid is None:
         _say("fatal: the mail system is not running")
@@ -110,13 +104,13 @@ def _alive(pid: int) -> bool:
 
 
 def _reload(options: argparse.Namespace) -> int:
-    for row in client.call(_places(options.config).control_socket, "reload", {}):
+    for row in client.call(spool_places(options.config).control_socket, "reload", {}):
         _say(row["message"])
     return 0
 
 
 def _status(options: argparse.Namespace) -> int:
-    where = _places(options.config)
+    where = spool_places(options.config)
     try:
         status = client.run(where.control_socket, "status", {})[0]
     except client.DaemonDown:
@@ -140,9 +134,9 @@ def _check(options: argparse.Namespace) -> int:
 
 
 def _flush(options: argparse.Namespace) -> int:
-    from pymta.cli.queue import flush
+    from pymta.cli.queue_requests import flush
 
-    return flush(_places(options.config), "pymta")
+    return flush(spool_places(options.config), "pymta")
 
 
 def _version(options: argparse.Namespace) -> int:

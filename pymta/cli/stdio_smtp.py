@@ -11,8 +11,13 @@ import os
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import IO
 
+from pymta.cli import places
+from pymta.cli.errors import CommandFailed
+from pymta.cli.handover import hand_over
+from pymta.config import Config, build
 from pymta.model.access import PERMIT
 from pymta.model.envelope import Client, Envelope, Notify
 from pymta.model.reply import Reply
@@ -34,10 +39,31 @@ from pymta.protocol.smtp.server_events import (
     OpenDraft,
 )
 from pymta.protocol.smtp.server_options import ServerOptions
+from pymta.smtpd.settings import SmtpdSettings, session_options
 
 _MEMORY = 1 << 20
 
 HandOver = Callable[[Submission, Iterator[bytes]], Reply]
+
+
+def serve(config_directory: str | None) -> int:
+    """One dialogue, to its end; the result is the exit status. Raises ConfigError."""
+    config = Config.load(places.config_directory(config_directory))
+    queue_directory = config.text("queue_directory")
+
+    def queue(submission: Submission, content: Iterator[bytes]) -> Reply:
+        data = list(content)
+        try:
+            hand_over(queue_directory, submission.to_record(), lambda: data)
+        except CommandFailed as refused:
+            temporary = Reply.of(451, str(refused), "4.3.0")
+            return temporary if refused.temporary else Reply.of(554, str(refused), "5.0.0")
+        return Reply.of(250, "Ok: queued", "2.0.0")
+
+    # A program on this host may well write all its commands at once.
+    options = replace(session_options(build(SmtpdSettings, config)), forbid_unauth_pipelining=False)
+    StdioSession(options, queue).run(0, 1)
+    return os.EX_OK
 
 
 class StdioSession:

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
+from pymta.config.lines import logical_lines, split_assignment
 from pymta.config.macros import balanced
-from pymta.config.maincf import logical_lines, split_assignment
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 
@@ -108,10 +108,10 @@ class Service:
 def parse_master(text: str, path: Path, warnings: list[str]) -> tuple[Service, ...]:
     """Read master.cf's text. A service defined twice counts once, the last time. Raises ConfigError."""
     found: dict[str, Service] = {}
-    for line in logical_lines(text, str(path), warnings):
-        service = parse_service(line.text, f"{path.name}:{line.number}")
+    for number, line in logical_lines(text, str(path), warnings):
+        service = parse_service(line, f"{path.name}:{number}")
         if service.key in found:
-            warnings.append(f"{path}: line {line.number}: duplicate master.cf entry for service {service.key}")
+            warnings.append(f"{path}: line {number}: duplicate master.cf entry for service {service.key}")
         found[service.key] = service
     return tuple(found.values())
 

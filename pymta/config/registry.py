@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from functools import cache
-from importlib import resources
 from types import MappingProxyType
 from typing import Literal
 
 from pymta.config import values
+from pymta.config.lines import read_text
+from pymta.config.one import REGISTRY
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 
@@ -55,7 +56,7 @@ class Parameter:
 @cache
 def parameters() -> MappingProxyType[str, Parameter]:
     """All known parameters by name, in sorted order."""
-    text = resources.files("pymta.config").joinpath("parameters.tsv").read_text("utf-8")
+    text = read_text(REGISTRY)
     found: dict[str, Parameter] = {}
     for line in text.splitlines()[1:]:
         name, type_, minimum, maximum, kind, guard, default = line.split("\t")

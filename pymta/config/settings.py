@@ -10,8 +10,9 @@ from types import MappingProxyType
 from pymta.config import defaults
 from pymta.config.checks import Problem, check
 from pymta.config.host import Host
+from pymta.config.lines import read_text
 from pymta.config.macros import MacroError, expand
-from pymta.config.maincf import Entry, parse_main, read_text
+from pymta.config.maincf import Entry, parse_main
 from pymta.config.mastercf import Service, parse_master
 from pymta.config.registry import Parameter, Value, parameters, transport_parameter
 from pymta.config.values import split_list

@@ -11,11 +11,10 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import secrets
 import stat
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from pymta.model.frozen import frozen
 from pymta.pickup.submission import Submission
@@ -28,19 +27,22 @@ REJECTED_SUFFIX = ".rejected"
 """Marks a file that can never become a message; it stays for the administrator to look at."""
 
 
-def write_drop(directory: Path, submission: Submission, content: Iterable[bytes]) -> Path:
-    """Put a message down, durable on return; nothing of it stays when this raises OSError."""
-    path = directory / secrets.token_hex(16)
+def write_drop(directory: str | Path, record: Mapping[str, Any], content: Iterable[bytes]) -> Path:
+    """Put a message down, durable on return; nothing of it stays when this raises OSError.
+
+    `record` is that of a `Submission`.
+    """
+    path = Path(directory, os.urandom(16).hex())
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, _INCOMPLETE)
     try:
         with os.fdopen(descriptor, "wb") as file:
-            file.write(json.dumps(submission.to_record()).encode() + b"\n")
+            file.write(json.dumps(record).encode() + b"\n")
             for chunk in content:
                 file.write(chunk)
             file.flush()
             os.fchmod(file.fileno(), _COMPLETE)
             os.fsync(file.fileno())
-        _sync_directory(directory)
+        _sync_directory(path.parent)
     except BaseException:
         with contextlib.suppress(OSError):
             path.unlink()

@@ -9,16 +9,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
-
-from pymta.model.frozen import frozen
+from typing import Any, NamedTuple
 
 REQUEST_LIMIT = 1 << 20
 """The longest request line in bytes. A longer list of queue ids is sent as several requests."""
 
 
-@frozen
-class Request:
+class Request(NamedTuple):
     command: str
     arguments: Mapping[str, Any]
 

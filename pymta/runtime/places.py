@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
-from pymta.model.frozen import frozen
+from pymta.runtime.layout import CONTROL_SOCKET, FOLDER, MAILDROP
 
 
-@frozen
-class SpoolPlaces:
+class SpoolPlaces(NamedTuple):
     """Everything that pymta keeps in `queue_directory` lies in its `pymta` folder, beside what Postfix keeps there."""
 
     root: Path
 
     @classmethod
     def below(cls, queue_directory: str | Path) -> SpoolPlaces:
-        return cls(Path(queue_directory) / "pymta")
+        return cls(Path(queue_directory) / FOLDER)
 
     @property
     def queue(self) -> Path:
@@ -28,11 +28,11 @@ class SpoolPlaces:
 
     @property
     def control_socket(self) -> Path:
-        return self.public / "control"
+        return self.root / CONTROL_SOCKET
 
     @property
     def maildrop(self) -> Path:
-        return self.root / "maildrop"
+        return self.root / MAILDROP
 
     @property
     def pid_file(self) -> Path:

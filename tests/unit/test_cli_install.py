@@ -19,7 +19,7 @@ def test_commands_are_written_executable_and_isolated(tmp_path: Path) -> None:
     paths = install_commands(tmp_path / "bin", tmp_path / "conf", force=False)
     assert {path.name for path in paths} == set(COMMANDS)
     text = (tmp_path / "bin" / "sendmail").read_text()
-    assert text.splitlines()[0].endswith(" -I")
+    assert text.splitlines()[0].endswith(" -IS")
     assert str(tmp_path / "conf") in text
     assert all(path.stat().st_mode & 0o777 == 0o755 for path in paths)
 

@@ -21,7 +21,7 @@ def directory(tmp_path: Path) -> Path:
 
 def test_what_is_dropped_is_found_whole(directory: Path) -> None:
     submission = Submission(sender="me@example.com", recipients=("a@example.com", "b"), notify="never", ret="hdrs")
-    write_drop(directory, submission, [b"Subject: x\n", b"\nbody\n"])
+    write_drop(directory, submission.to_record(), [b"Subject: x\n", b"\nbody\n"])
     (dropped,), strange = scan(directory, 10)
     found, chunks = read_drop(dropped, 1000)
     assert (found, b"".join(chunks), dropped.uid, strange) == (submission, b"Subject: x\n\nbody\n", os.getuid(), [])
@@ -33,7 +33,7 @@ def test_the_directory_cannot_be_listed_by_others() -> None:
 
 
 def test_names_cannot_be_guessed(directory: Path) -> None:
-    names = {write_drop(directory, Submission(), []).name for _ in range(5)}
+    names = {write_drop(directory, {}, []).name for _ in range(5)}
     assert all(len(name) == 32 for name in names)
     assert len(names) == 5
 
@@ -49,7 +49,7 @@ def test_nothing_stays_when_writing_fails(directory: Path) -> None:
         raise OSError("disk full")
 
     with pytest.raises(OSError, match="disk full"):
-        write_drop(directory, Submission(), broken())  # type: ignore[arg-type]
+        write_drop(directory, {}, broken())  # type: ignore[arg-type]
     assert list(directory.iterdir()) == []
 
 
@@ -66,7 +66,7 @@ def test_links_and_pipes_are_named_and_never_opened(directory: Path, tmp_path: P
 
 
 def test_a_file_swapped_for_a_link_after_the_scan_is_not_followed(directory: Path, tmp_path: Path) -> None:
-    path = write_drop(directory, Submission(), [b"x"])
+    path = write_drop(directory, {}, [b"x"])
     (dropped,), _ = scan(directory, 10)
     path.unlink()
     path.symlink_to(tmp_path / "elsewhere")

@@ -146,7 +146,7 @@ def test_bad_notify_words(text: str) -> None:
 async def test_dropped_mail_is_collected_with_its_owner(tmp_path: Path) -> None:
     door, log, directory = Door(), RecordingLog(), tmp_path / "maildrop"
     directory.mkdir()
-    write_drop(directory, Submission(recipients=("a",)), [b"Subject: y\n\n"])
+    write_drop(directory, {"recipients": ["a"]}, [b"Subject: y\n\n"])
     collector = DropCollector(directory, _pickup(door, log, tmp_path), log)
     await collector.collect()
     assert door.messages == [b"Subject: y\r\n\r\n"]
@@ -157,7 +157,7 @@ async def test_what_cannot_be_queued_now_stays(tmp_path: Path) -> None:
     door, log, directory = Door(), RecordingLog(), tmp_path / "maildrop"
     directory.mkdir()
     door.reply = Reply.of(451, "Error: queue file write error", "4.3.0")
-    path = write_drop(directory, Submission(recipients=("a",)), [b"x"])
+    path = write_drop(directory, {"recipients": ["a"]}, [b"x"])
     await DropCollector(directory, _pickup(door, log, tmp_path), log).collect()
     assert path.exists()
     assert any("will try again" in line for line in log.lines)
