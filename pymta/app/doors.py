@@ -1,4 +1,4 @@
-"""The listening sockets of smtpd, and the servers behind them: those of now, and those that only end their sessions."""
+"""The sockets of smtpd, and the servers behind them: those of now, and those that only end their sessions."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pymta.app.plan import listen_plan
 from pymta.app.wiring import Wiring
 from pymta.config import Config
 from pymta.errors import ConfigError
-from pymta.runtime.sockets import listen
+from pymta.runtime.sockets import bind, start_listening
 from pymta.smtpd import SmtpServer
 
 Sockets = Mapping[str, Sequence[socket.socket]]
@@ -22,8 +22,14 @@ def close_sockets(sockets: Sockets) -> None:
 
 
 def open_sockets(config: Config) -> dict[str, list[socket.socket]]:
-    """A listening socket for each place of each smtpd service, by the service's key; raises ConfigError."""
-    return {key: [listen(place, {}) for place in places] for key, places in listen_plan(config).items()}
+    """A bound socket for each place of each smtpd service, by the service's key; raises ConfigError."""
+    return {key: [bind(place, {}) for place in places] for key, places in listen_plan(config).items()}
+
+
+def let_clients_wait(sockets: Sockets) -> None:
+    """Listen: from now on the kernel keeps clients for us; raises ConfigError."""
+    for one in (one for group in sockets.values() for one in group):
+        start_listening(one)
 
 
 def listen_anew(listening: dict[str, list[socket.socket]], config: Config) -> list[str]:
@@ -35,7 +41,9 @@ def listen_anew(listening: dict[str, list[socket.socket]], config: Config) -> li
             one.close()
     for key in plan.keys() - listening.keys():
         try:
-            listening[key] = [listen(place, {}) for place in plan[key]]
+            opened = {key: [bind(place, {}) for place in plan[key]]}
+            let_clients_wait(opened)
+            listening |= opened
         except ConfigError as error:
             warnings.append(f"{key}: {error}; it needs a restart")
     return warnings
@@ -54,7 +62,8 @@ class Doors:
         return tuple(one.getsockname()[1] for group in self.listening.values() for one in group)
 
     async def serve(self, wiring: Wiring) -> None:
-        """Let `wiring` take new clients; the servers before it keep the sessions that they have."""
+        """Let `wiring` take new clients; the servers before it keep the sessions that they have. Raises ConfigError."""
+        let_clients_wait(self.listening)
         before = self._servers
         self._servers = list(wiring.servers.values())
         for key, server in wiring.servers.items():

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
+import os
 from collections.abc import Sequence
+from pathlib import Path
 
 from pymta.app.plan import SMTP_COMMANDS, make_plan
 from pymta.app.remote_kinds import MOST_SMTPD
@@ -19,6 +22,23 @@ class ProcessSettings:
     smtpd_processes: int
     delivery_processes: int
     default_process_limit: int
+    process_watchdog_time: float
+
+
+def cores(quota: Path = Path("/sys/fs/cgroup/cpu.max")) -> int:
+    """How many processors we may keep busy: those we may run on, or what a container's quota is worth, rounded up."""
+    there = len(os.sched_getaffinity(0))
+    try:
+        share, period = quota.read_text().split()
+        return max(1, min(there, math.ceil(int(share) / int(period))))
+    except (OSError, ValueError):
+        # No control groups, or `max`: no quota.
+        return there
+
+
+def watchdog_seconds(config: Config) -> float:
+    """After how long without a sign of life a process is killed; 0 for never."""
+    return build(ProcessSettings, config).process_watchdog_time
 
 
 def is_shared(config: Config) -> bool:

@@ -17,6 +17,7 @@ from pymta.ports import Content, DeliveryAgent, Log
 from pymta.runtime.ipc import Link
 from pymta.runtime.ipc_calls import Calls, LinkLost
 from pymta.spool.content import IN_DATABASE_BELOW, FileContent, MemoryContent, file_path
+from pymta.spool.faults import NO_FAULTS, Faults
 
 _ROLE_SECONDS = 10.0
 
@@ -107,7 +108,9 @@ class DeliveryWorker:
         number: int,
         agents: Callable[[str], DeliveryAgent | None],
         log: Log,
+        faults: Faults = NO_FAULTS,
     ) -> None:
+        self._faults = faults
         self._content = content
         self._agents = agents
         self._log = log
@@ -125,6 +128,7 @@ class DeliveryWorker:
             task.cancel()
 
     async def _deliver(self, link: Link, number: int, request: DeliveryRequest, body: bytes) -> None:
+        self._faults("delivery begun")
         agent = self._agents(request.transport)
         content: Content = MemoryContent(body)
         if request.size >= IN_DATABASE_BELOW:
@@ -136,4 +140,5 @@ class DeliveryWorker:
         except Exception as error:
             self._log.error(f"{request.queue_id}: transport {request.transport} failed: {error!r}")
             answer = f"transport {request.transport} failed"
+        self._faults("delivery made")
         link.send(Kind.RESULTS, number, dumps(answer))

@@ -15,6 +15,7 @@ from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import Clock, ContentWriter
 from pymta.runtime.ipc_calls import LinkLost
 from pymta.spool.content import NO_SPACE
+from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import DraftContent
 from pymta.spool.ids import QueueIds
 
@@ -38,6 +39,7 @@ class RemoteQueue:
         *,
         long_ids: bool,
         on_welcome: Callable[[], None] = lambda: None,
+        faults: Faults = NO_FAULTS,
     ) -> None:
         self._spool = spool
         self._number = number
@@ -46,6 +48,7 @@ class RemoteQueue:
         self._ids: QueueIds | None = None
         self._disk_failure = ""
         self._on_welcome = on_welcome
+        self._faults = faults
         self.upstream = Upstream(socket, token, SMTPD, number, on_welcome=self._welcomed)
 
     def _welcomed(self, greeting: tuple[int, int]) -> None:
@@ -76,6 +79,7 @@ class RemoteQueue:
         body = b""
         if content.in_file:
             await self._sync(content)
+            self._faults("draft synced")
         else:
             body = content.take()
         error = await self._ask((self._ids.last, content.in_file, *pack_entry(entry)), body)
@@ -93,9 +97,11 @@ class RemoteQueue:
 
     async def _ask(self, values: tuple[Any, ...], body: bytes) -> str:
         try:
-            return str(await self.upstream.ask(Kind.ENQUEUE, values, body))
+            answer = str(await self.upstream.ask(Kind.ENQUEUE, values, body))
         except LinkLost:
             return _NO_QUEUE_MANAGER
+        self._faults("message stored")
+        return answer
 
     async def _sync(self, content: DraftContent) -> None:
         """Where the disk failed, nothing more is accepted: what it has dropped since, nobody can tell."""

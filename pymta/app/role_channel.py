@@ -18,7 +18,7 @@ PutInForce = Callable[[Wiring], Awaitable[list[str]]]
 
 
 class RoleChannel:
-    """Listens from the start; `serve` says that we are ready and returns when we shall end.
+    """Listens from the start and gives signs of life; `serve` says that we are ready and returns when we shall end.
 
     `listening` are the sockets that came with a reload, by service key.
     """
@@ -28,6 +28,7 @@ class RoleChannel:
         self._directory = directory
         self._loop = asyncio.get_running_loop()
         self._end: asyncio.Future[bool] = self._loop.create_future()
+        self._open = asyncio.Event()
         self._reloads: list[asyncio.Future[list[str]]] = []
         self._wire: Wire | None = None
         self._put_in_force: PutInForce | None = None
@@ -43,7 +44,7 @@ class RoleChannel:
         """Why this role cannot go on; it ends now."""
         self.tell({"op": "failed", "text": text})
 
-    async def unless_ended(self, waiting: Awaitable[None]) -> bool:
+    async def unless_ended(self, waiting: Awaitable[object]) -> bool:
         """Wait for `waiting`; False where we shall end before it is done."""
         task = asyncio.ensure_future(waiting)
         both: list[asyncio.Future[Any]] = [task, self._end]
@@ -52,6 +53,11 @@ class RoleChannel:
             return True
         task.cancel()
         return False
+
+    async def may_open(self) -> bool:
+        """Wait until every role is up and clients may be served; False where we shall end before."""
+        self.tell({"op": "waiting"})
+        return await self.unless_ended(self._open.wait())
 
     async def serve(self, wire: Wire, put_in_force: PutInForce) -> bool:
         """True where what is under way may end in its own time, False where the supervisor is gone."""
@@ -81,7 +87,11 @@ class RoleChannel:
 
     def _take(self, message: Message, sockets: list[socket.socket]) -> None:
         operation = message["op"]
-        if operation == "stop":
+        if operation == "ping":
+            self.tell({"op": "pong"})
+        elif operation == "open":
+            self._open.set()
+        elif operation == "stop":
             self._ends(drain=True)
         elif operation == "prepare":
             self._answer(*self._prepare())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Callable
 from typing import NoReturn
@@ -26,11 +27,11 @@ from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import ContentWriter
 from pymta.runtime.clock import SystemClock
 from pymta.runtime.logging import MailLog
-from pymta.runtime.loop import run
+from pymta.runtime.loop import log_strays, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.processes import Channel
 from pymta.runtime.tls_files import PemFiles
-from pymta.spool.faults import from_environment
+from pymta.spool.faults import NO_FAULTS, Faults, from_environment
 from pymta.spool.handover import clear_drafts
 
 DRAIN_SECONDS = 10.0
@@ -55,6 +56,17 @@ class Instance:
     def places(self) -> SpoolPlaces:
         return SpoolPlaces.below(self.config.text("queue_directory"))
 
+    def open_role_log(self) -> MailLog:
+        """The log of the process we are in; what its event loop has to say goes there too."""
+        log = self.open_log()
+        log_strays(asyncio.get_running_loop(), log.service(f"{self.config.text('syslog_name')}/master"))
+        return log
+
+
+def _faults(restarted: bool) -> Faults:
+    """What a test asked for strikes a process, not its successors."""
+    return NO_FAULTS if restarted else from_environment(os.environ)
+
 
 def qmgr_main(instance: Instance, channel: Channel, restarted: bool) -> int:
     """The spool, the queue manager and everything that is delivered with other users' rights; no network but DNS."""
@@ -67,7 +79,7 @@ def qmgr_main(instance: Instance, channel: Channel, restarted: bool) -> int:
 async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
     supervisor = RoleChannel(channel, instance.config.directory)
     roles = DeliveryRoles()
-    log = instance.open_log()
+    log = instance.open_role_log()
     mta = MTA(
         instance.config,
         log=log,
@@ -75,7 +87,7 @@ async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
         actions=instance.actions,
         on_stop=lambda: supervisor.tell({"op": "stop"}),
         keys=instance.keys,
-        faults=from_environment(os.environ),
+        faults=_faults(restarted),
         place=Place(
             serves_clients=False,
             smtp_agent=RemoteAgent(roles),
@@ -106,15 +118,15 @@ async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
     return 0
 
 
-def smtpd_main(instance: Instance, number: int, channel: Channel) -> int:
+def smtpd_main(instance: Instance, number: int, channel: Channel, restarted: bool) -> int:
     """Clients: protocol, access, cleanup."""
     leave_actions(instance.actions)
-    return run(_smtpd(instance, number, channel))
+    return run(_smtpd(instance, number, channel, restarted))
 
 
-async def _smtpd(instance: Instance, number: int, channel: Channel) -> int:
+async def _smtpd(instance: Instance, number: int, channel: Channel, restarted: bool) -> int:
     supervisor = RoleChannel(channel, instance.config.directory)
-    log = instance.open_log()
+    log = instance.open_role_log()
     clock = SystemClock()
     places = instance.places
     clear_drafts(places.queue, number)
@@ -127,6 +139,7 @@ async def _smtpd(instance: Instance, number: int, channel: Channel) -> int:
         clock,
         long_ids=bool(instance.config.value("enable_long_queue_ids")),
         on_welcome=lambda: counts.announce() if counts else None,
+        faults=_faults(restarted),
     )
     if instance.smtpd_processes > 1:
         counts = RemoteCounts(queue.upstream)
@@ -146,7 +159,7 @@ async def _smtpd(instance: Instance, number: int, channel: Channel) -> int:
         wiring = Wiring(instance.config, lasting)
         doors.listening = {key: list(group) for key, group in instance.sockets.items()}
         queue.upstream.start()
-        if not await supervisor.unless_ended(queue.upstream.welcomed()):
+        if not await supervisor.unless_ended(queue.upstream.welcomed()) or not await supervisor.may_open():
             return 0
         await doors.serve(wiring)
 
@@ -169,16 +182,16 @@ async def _smtpd(instance: Instance, number: int, channel: Channel) -> int:
     return 0
 
 
-def delivery_main(instance: Instance, number: int, channel: Channel) -> int:
+def delivery_main(instance: Instance, number: int, channel: Channel, restarted: bool) -> int:
     """SMTP and LMTP to other hosts."""
     leave_actions(instance.actions)
     close_sockets(instance.sockets)
-    return run(_delivery(instance, number, channel))
+    return run(_delivery(instance, number, channel, restarted))
 
 
-async def _delivery(instance: Instance, number: int, channel: Channel) -> int:
+async def _delivery(instance: Instance, number: int, channel: Channel, restarted: bool) -> int:
     supervisor = RoleChannel(channel, instance.config.directory)
-    log = instance.open_log()
+    log = instance.open_role_log()
     clock = SystemClock()
     places = instance.places
     resolver = DnsResolver(clock)
@@ -200,6 +213,7 @@ async def _delivery(instance: Instance, number: int, channel: Channel) -> int:
         number,
         lambda transport: current.agents.get(transport),
         current.log("smtp"),
+        _faults(restarted),
     )
 
     async def put_in_force(new: Wiring) -> list[str]:

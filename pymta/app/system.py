@@ -8,8 +8,8 @@ import socket
 from collections.abc import Callable
 from dataclasses import replace
 
-from pymta.app.doors import listen_anew
-from pymta.app.process_plan import is_shared, role_counts
+from pymta.app.doors import let_clients_wait, listen_anew
+from pymta.app.process_plan import cores, is_shared, role_counts, watchdog_seconds
 from pymta.app.roles import DRAIN_SECONDS, Instance, delivery_main, qmgr_main, smtpd_main
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
@@ -37,7 +37,7 @@ class System:
         actions: UserActions,
         keys: PemFiles,
     ) -> None:
-        smtpd, delivery = self._counts = role_counts(config, len(os.sched_getaffinity(0)))
+        smtpd, delivery = self._counts = role_counts(config, cores())
         self._log_file = log
         self._listening = sockets
         self._log = log.service(f"{config.text('syslog_name')}/master")
@@ -56,11 +56,17 @@ class System:
             Role(f"delivery-{number}", self._delivery(number), start=1, stop=2) for number in range(1, delivery + 1)
         ]
         roles += [Role(f"smtpd-{number}", self._smtpd(number), start=1, stop=0) for number in range(1, smtpd + 1)]
-        self._supervisor = Supervisor(roles, self._log, handle=self._handle, drain_seconds=DRAIN_SECONDS + 5.0)
+        self._supervisor = Supervisor(
+            roles,
+            self._log,
+            handle=self._handle,
+            drain_seconds=DRAIN_SECONDS + 5.0,
+            watchdog_seconds=watchdog_seconds(config),
+        )
 
     def run(self, ready: Callable[[], None], stopping: Callable[[], None]) -> int:
         """Until asked to stop; raises RoleFailed where the system does not come up."""
-        self._supervisor.start()
+        self._supervisor.start(lambda: let_clients_wait(self._listening))
         self._log.info(f"daemon started -- configuration {self._instance.config.text('config_directory')}")
         ready()
         self._supervisor.serve()
@@ -74,10 +80,10 @@ class System:
         return qmgr_main(self._instance, channel, restarted)
 
     def _smtpd(self, number: int) -> Callable[[Channel, bool], int]:
-        return lambda channel, restarted: smtpd_main(self._instance, number, channel)
+        return lambda channel, restarted: smtpd_main(self._instance, number, channel, restarted)
 
     def _delivery(self, number: int) -> Callable[[Channel, bool], int]:
-        return lambda channel, restarted: delivery_main(self._instance, number, channel)
+        return lambda channel, restarted: delivery_main(self._instance, number, channel, restarted)
 
     # What roles ask, and SIGHUP.
 
@@ -118,6 +124,7 @@ class System:
             messages += [text for text in answer["messages"] if text not in messages]
         messages += self._new_counts(config) + listen_anew(self._listening, config)
         self._instance = replace(old, config=config, sockets=self._listening)
+        self._supervisor.watchdog_seconds = watchdog_seconds(config)
         self._supervisor.kill_unready()
         messages += self._put_in_force()
         self._log_file.reopen()
@@ -135,7 +142,7 @@ class System:
         return messages
 
     def _new_counts(self, config: Config) -> list[str]:
-        counts = role_counts(config, len(os.sched_getaffinity(0)))
+        counts = role_counts(config, cores())
         if is_shared(config) and counts == self._counts:
             return []
         return ["process_model and numbers of processes: a change needs a restart"]

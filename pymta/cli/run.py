@@ -26,7 +26,7 @@ from pymta.runtime.logging import MailLog, Sink, open_sink
 from pymta.runtime.loop import log_strays, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
-from pymta.runtime.sockets import inherited_sockets, listen, notify_systemd
+from pymta.runtime.sockets import bind, inherited_sockets, notify_systemd
 from pymta.runtime.tls_files import PemFiles
 from pymta.spool.faults import from_environment
 
@@ -163,7 +163,7 @@ def _open_sink(config: Config, *, threads: bool = True) -> Sink:
 
 def _bind(plan: ListenPlan) -> dict[str, list[socket.socket]]:
     inherited = inherited_sockets()
-    return {name: [listen(place, inherited) for place in places] for name, places in plan.items()}
+    return {name: [bind(place, inherited) for place in places] for name, places in plan.items()}
 
 
 async def _serve(prepared: Prepared, ready: Ready) -> int:
@@ -202,8 +202,7 @@ def run_in_background(directory: Path) -> int:
         os.close(reading)
         os._exit(_daemon(directory, writing))
     os.close(writing)
-    with os.fdopen(reading, "rb") as answer:
-        text = answer.read()
+    text = _hear(reading)
     sys.stderr.write(text.removesuffix(_READY).decode(errors="replace"))
     if text.endswith(_READY):
         return 0
@@ -211,19 +210,27 @@ def run_in_background(directory: Path) -> int:
     return 1
 
 
+def _hear(reading: int) -> bytes:
+    """What start-up said, to `ready` or to its end: processes that it forked may keep the pipe open."""
+    text = b""
+    while not text.endswith(_READY) and (piece := os.read(reading, 4096)):
+        text += piece
+    os.close(reading)
+    return text
+
+
 def _daemon(directory: Path, answer: int) -> int:
     """The new process: no terminal, no standard files; `answer` hears `ready` or what went wrong."""
     os.setsid()
     null = os.open(os.devnull, os.O_RDWR)
-    os.dup2(null, 0)
+    for standard in (0, 1, 2):
+        os.dup2(null, standard)
     # What start-up prints goes to the one who waits; afterwards only the log is left.
-    os.dup2(answer, 2)
-    sys.stderr = os.fdopen(2, "w", buffering=1, closefd=False)
+    sys.stderr = os.fdopen(answer, "w", buffering=1, closefd=False)
 
     def ready() -> None:
         os.write(answer, _READY)
-        os.dup2(null, 1)
-        os.dup2(null, 2)
+        sys.stderr = sys.__stderr__
         os.close(answer)
 
     try:

@@ -9,6 +9,7 @@ import json
 import os
 import signal
 import socket
+import sys
 import traceback
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
@@ -103,6 +104,8 @@ def fork(name: str, main: Callable[[Channel], int], unwanted: Callable[[], Itera
         for descriptor in unwanted():
             os.close(descriptor)
         _set_name(name)
+        # Not what a daemon's start-up prints to: whoever waits for that is gone by the time we have something to say.
+        sys.stderr = sys.__stderr__
         signal.set_wakeup_fd(-1)
         for number in _IGNORED:
             # Not SIG_IGN, which commands that we run would inherit.

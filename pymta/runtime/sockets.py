@@ -1,4 +1,4 @@
-"""Listening sockets: bound from `host:port`, or handed over by systemd (sd_listen_fds(3))."""
+"""Sockets to listen on: bound from `host:port`, or handed over by systemd (sd_listen_fds(3))."""
 
 from __future__ import annotations
 
@@ -99,8 +99,11 @@ def _named(host: str, port: int, families: Sequence[socket.AddressFamily]) -> li
     return list(dict.fromkeys(found))
 
 
-def listen(endpoint: Endpoint, inherited: Mapping[Endpoint, socket.socket]) -> socket.socket:
-    """A listening socket for `endpoint`: the inherited one, else a new one; raises ConfigError saying what to do."""
+def bind(endpoint: Endpoint, inherited: Mapping[Endpoint, socket.socket]) -> socket.socket:
+    """A socket for `endpoint`: the inherited one, else a new one; raises ConfigError saying what to do.
+
+    The place is taken, but clients are refused until `start_listening`: nobody waits for what may not come up.
+    """
     if endpoint in inherited:
         return inherited[endpoint]
     server = socket.socket(endpoint.family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
@@ -109,11 +112,23 @@ def listen(endpoint: Endpoint, inherited: Mapping[Endpoint, socket.socket]) -> s
         if endpoint.family == socket.AF_INET6:
             server.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
         server.bind((endpoint.host, endpoint.port))
-        server.listen(_BACKLOG)
     except OSError as error:
         server.close()
         raise ConfigError(_bind_help(endpoint, error), name=str(endpoint)) from error
     return server
+
+
+def start_listening(server: socket.socket) -> None:
+    """From now on clients wait for `accept`; harmless where they did already. Raises ConfigError.
+
+    A program that bound the same place at the same moment may have been faster: so much bind(2) lets through.
+    """
+    try:
+        server.listen(_BACKLOG)
+    except OSError as error:
+        host, port = server.getsockname()[:2]
+        place = Endpoint(socket.AddressFamily(server.family), host, port)
+        raise ConfigError(_bind_help(place, error), name=str(place)) from error
 
 
 def _bind_help(endpoint: Endpoint, error: OSError) -> str:

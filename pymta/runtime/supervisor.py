@@ -1,4 +1,4 @@
-"""Starts processes, restarts those that end, passes signals on, stops all in order (master(8)). Parses no mail.
+"""Starts processes, restarts those that end or hang, passes signals on, stops all in order (master(8)). Parses no mail.
 
 One thread, no event loop: so it can fork at any time.
 """
@@ -37,7 +37,9 @@ class Role:
     """What one process does. `start` and `stop` are its places in the order; those with one place go together.
 
     `main` runs in the child and gets its channel: it says `{"op": "ready"}`, or `{"op": "failed", "text": ...}`
-    and ends; at `{"op": "stop"}` or the channel's end it ends. `restarted` tells it that it had a predecessor.
+    and ends; at `{"op": "stop"}` or the channel's end it ends. One that serves clients says `{"op": "waiting"}` first
+    and is ready after `{"op": "open"}`, which comes when every role is up. `{"op": "ping"}` wants `{"op": "pong"}`.
+    `restarted` tells it that it had a predecessor.
     """
 
     name: str
@@ -53,7 +55,10 @@ class _Place:
     role: Role
     child: Child | None = None
     is_ready: bool = False
+    is_waiting: bool = False
     started: float = 0.0
+    # When we asked for a sign of life that has not come yet.
+    asked: float | None = None
     restarts: int = 0
     delay: float = _FIRST_DELAY
     due: float = 0.0
@@ -62,7 +67,10 @@ class _Place:
 
 
 class Supervisor:
-    """`handle` gets what a role says that is not about its own life, and `{"op": "reload"}` of nobody for SIGHUP."""
+    """`handle` gets what a role says that is not about its own life, and `{"op": "reload"}` of nobody for SIGHUP.
+
+    A process whose event loop gives no sign of life for `watchdog_seconds` is killed; 0 turns that off.
+    """
 
     def __init__(
         self,
@@ -71,11 +79,14 @@ class Supervisor:
         *,
         handle: Callable[[str, Message], None],
         drain_seconds: float = 15.0,
+        watchdog_seconds: float = 0.0,
     ) -> None:
         self._places = [_Place(role) for role in roles]
         self._log = log
         self._handle = handle
         self._drain_seconds = drain_seconds
+        self.watchdog_seconds = watchdog_seconds
+        self._last_look = 0.0
         self._selector = selectors.DefaultSelector()
         self._wakeup_reader, self._wakeup_writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         self._signals: list[int] = []
@@ -85,8 +96,11 @@ class Supervisor:
 
     # -- life
 
-    def start(self) -> None:
-        """Start every role and wait until it is ready; raises RoleFailed, and then nothing is left running."""
+    def start(self, open_doors: Callable[[], None] = lambda: None) -> None:
+        """Start every role and wait until it is ready; raises RoleFailed, and then nothing is left running.
+
+        `open_doors` is called when all are up and only those wait that serve clients.
+        """
         self._selector.register(self._wakeup_reader, selectors.EVENT_READ, self._drain_wakeups)
         signal.set_wakeup_fd(self._wakeup_writer, warn_on_full_buffer=False)
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
@@ -94,6 +108,9 @@ class Supervisor:
         try:
             for order in sorted({place.role.start for place in self._places}):
                 self._start_together([place for place in self._places if place.role.start == order])
+            if not self._is_stopping:
+                open_doors()
+                self._open_waiting()
             self._is_up = True
         except BaseException:
             self.stop(drain_seconds=1.0)
@@ -102,12 +119,27 @@ class Supervisor:
     def _start_together(self, places: Sequence[_Place]) -> None:
         for place in places:
             self._fork(place)
+        self._until(places, lambda place: place.is_ready or place.is_waiting)
+
+    def _open_waiting(self) -> None:
+        waiting = [place for place in self._places if place.is_waiting]
+        for place in waiting:
+            self._let_open(place)
+        self._until(waiting, lambda place: place.is_ready)
+
+    def _let_open(self, place: _Place) -> None:
+        place.is_waiting = False
+        if place.child is not None:
+            place.child.channel.send({"op": "open"})
+
+    def _until(self, places: Sequence[_Place], is_there: Callable[[_Place], bool]) -> None:
+        """Wait for all of `places`; raises RoleFailed for any process that ended, or when the time is over."""
+        begun = [place for place in self._places if place.started]
         deadline = time.monotonic() + START_SECONDS
-        while not all(place.is_ready for place in places) and not self._is_stopping:
-            begun = [place for place in self._places if place.role.start <= places[0].role.start]
+        while not all(is_there(place) for place in places) and not self._is_stopping:
             failed = [place for place in begun if place.child is None]
             if time.monotonic() > deadline:
-                failed += [place for place in places if not place.is_ready]
+                failed += [place for place in places if not is_there(place)]
             if failed:
                 raise RoleFailed(failed[0].failure or f"the {failed[0].role.name} process did not start")
             self._turn(deadline, restart=False)
@@ -177,9 +209,11 @@ class Supervisor:
     # -- one turn
 
     def _turn(self, until: float | None, *, restart: bool = True) -> None:
+        until = self._next_look(until)
         timeout = None if until is None else max(0.0, until - time.monotonic())
         for key, _ in self._selector.select(timeout):
             key.data()
+        self._look_for_life()
         signals, self._signals = self._signals, []
         for number in signals:
             if number == signal.SIGHUP:
@@ -192,6 +226,41 @@ class Supervisor:
                 if place.child is None and place.due <= now:
                     self._fork(place)
 
+    def _next_look(self, until: float | None) -> float | None:
+        """When to wake up, so that nobody is looked after too late."""
+        if not self.watchdog_seconds:
+            return until
+        look = self._last_look + self.watchdog_seconds / 4
+        return look if until is None else min(look, until)
+
+    def _look_for_life(self) -> None:
+        """Ask who is ready for a sign of life; kill who gave none. Who is only starting has START_SECONDS for it."""
+        now, limit = time.monotonic(), self.watchdog_seconds
+        if not limit or self._is_stopping or now < self._last_look + limit / 4:
+            return
+        # Where we slept too (a stopped machine), nobody could answer.
+        was_asleep, self._last_look = now > self._last_look + limit / 2, now
+        for place in self._places:
+            if place.child is None:
+                continue
+            if not place.is_ready:
+                if self._is_up and now > place.started + max(START_SECONDS, limit):
+                    self._kill_hanging(place, place.child, now - place.started)
+            elif place.asked is None:
+                place.asked = now
+                place.child.channel.send({"op": "ping"})
+            elif was_asleep:
+                place.asked = now
+            elif now > place.asked + limit:
+                self._kill_hanging(place, place.child, now - place.asked)
+
+    def _kill_hanging(self, place: _Place, child: Child, seconds: float) -> None:
+        self._log.warning(
+            f"process {place.role.name} pid {child.pid} gave no sign of life for {seconds:.0f} s; killing it"
+        )
+        child.kill()
+        place.asked = None
+
     def _drain_wakeups(self) -> None:
         with contextlib.suppress(BlockingIOError):
             os.read(self._wakeup_reader, 4096)
@@ -200,7 +269,7 @@ class Supervisor:
         role, restarted = place.role, place.restarts > 0
         child = fork(role.name, lambda channel: role.main(channel, restarted), self._own_descriptors)
         place.child, place.is_ready, place.started = child, False, time.monotonic()
-        place.failure = ""
+        place.failure, place.asked, place.is_waiting = "", None, False
         self._selector.register(child.pidfd, selectors.EVENT_READ, lambda: self._ended(place, child))
         self._selector.register(child.channel.fileno(), selectors.EVENT_READ, lambda: self._heard(place, child))
 
@@ -233,6 +302,12 @@ class Supervisor:
         operation = message.get("op")
         if operation == "ready":
             place.is_ready = True
+        elif operation == "waiting":
+            place.is_waiting = True
+            if self._is_up:
+                self._let_open(place)
+        elif operation == "pong":
+            place.asked = None
         elif operation == "failed":
             place.failure = str(message.get("text", ""))
         elif operation == "answer":

@@ -201,3 +201,18 @@ def eventually(check: Callable[[], object], seconds: float = 15.0) -> None:
         if time.monotonic() > deadline:
             raise AssertionError(f"did not become true in {seconds} s: {value!r}")
         time.sleep(0.05)
+
+
+def roles(system: PymtaSystem) -> dict[str, int]:
+    """The processes of `process_model = roles` by name; those that are there."""
+    assert system.process is not None
+    return dict(sorted(_children(system.process.pid)))
+
+
+def _children(pid: int) -> Iterator[tuple[str, int]]:
+    with contextlib.suppress(FileNotFoundError):
+        for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split():
+            with contextlib.suppress(FileNotFoundError):
+                name = Path(f"/proc/{child}/comm").read_text().strip()
+                if name.partition("-")[0] in ("qmgr", "smtpd", "delivery"):
+                    yield name, int(child)

@@ -5,7 +5,7 @@ import socket
 import pytest
 
 from pymta.errors import ConfigError
-from pymta.runtime.sockets import Endpoint, endpoints, listen, port_number, split_endpoint
+from pymta.runtime.sockets import Endpoint, bind, endpoints, port_number, split_endpoint, start_listening
 
 V4, V6 = socket.AF_INET, socket.AF_INET6
 
@@ -42,10 +42,30 @@ def test_a_taken_port_says_who_to_look_for() -> None:
         other.listen()
         port = other.getsockname()[1]
         with pytest.raises(ConfigError, match="another program listens on port"):
-            listen(Endpoint(V4, "127.0.0.1", port), {})
+            bind(Endpoint(V4, "127.0.0.1", port), {})
 
 
 def test_an_inherited_socket_is_used() -> None:
     with socket.socket() as given:
         place = Endpoint(V4, "", 25)
-        assert listen(place, {place: given}) is given
+        assert bind(place, {place: given}) is given
+
+
+def test_clients_are_refused_until_we_listen() -> None:
+    with bind(Endpoint(V4, "127.0.0.1", 0), {}) as server:
+        address = server.getsockname()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address, 5)
+        start_listening(server)
+        socket.create_connection(address, 5).close()
+
+
+def test_who_is_slower_to_listen_is_told_so() -> None:
+    """Two programs may bind one place before either listens."""
+    with (
+        bind(Endpoint(V4, "127.0.0.1", 0), {}) as first,
+        bind(Endpoint(V4, "127.0.0.1", first.getsockname()[1]), {}) as second,
+    ):
+        start_listening(first)
+        with pytest.raises(ConfigError, match="another program listens on port"):
+            start_listening(second)

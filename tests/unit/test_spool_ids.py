@@ -2,7 +2,7 @@
 
 import pytest
 
-from pymta.spool.faults import NO_FAULTS, from_environment, kill_at
+from pymta.spool.faults import NO_FAULTS, from_environment, strike_at
 from pymta.spool.ids import QueueIds, is_queue_id
 
 
@@ -44,7 +44,7 @@ def test_what_is_no_queue_id(name: str) -> None:
 def test_fault_points_are_named() -> None:
     assert from_environment({}) is NO_FAULTS
     with pytest.raises(ValueError, match="no such step"):
-        kill_at("nowhere")
+        strike_at("nowhere")
     with pytest.raises(ValueError, match="no such step"):
         from_environment({"PYMTA_FAULT": "nowhere:3"})
     from_environment({"PYMTA_FAULT": "committed:2"})("committed")
