@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pymta.errors import SpoolError
-from pymta.model.access import AccessContext, Effect, Stage, Verdict
-from pymta.model.address import Address
-from pymta.model.delivery import DeliveryRequest, DeliveryResult
-from pymta.model.dns import Answer
-from pymta.model.envelope import Client, Envelope, Origin
-from pymta.model.queue import EntryUpdate, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId
-from pymta.model.reply import Reply
-from pymta.model.route import Route
-from pymta.model.sasl import Mechanism, SaslStep, Secret, SecretKind
+
+if TYPE_CHECKING:
+    from pymta.model.access import AccessContext, Effect, Stage, Verdict
+    from pymta.model.address import Address
+    from pymta.model.delivery import DeliveryRequest, DeliveryResult
+    from pymta.model.dns import Answer
+    from pymta.model.envelope import Client, Envelope, Origin
+    from pymta.model.queue import EntryUpdate, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId
+    from pymta.model.reply import Reply
+    from pymta.model.route import Route
+    from pymta.model.sasl import Mechanism, SaslStep, Secret, SecretKind
 
 
 class Clock(Protocol):

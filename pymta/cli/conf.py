@@ -7,11 +7,9 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from pymta.cli.conf_edit import edit
 from pymta.cli.conf_request import Request, UsageError, parse_arguments
 from pymta.cli.conf_show import Files
 from pymta.errors import ConfigError
-from pymta.tables.factory import TYPES
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +34,8 @@ def run(request: Request, warn: Callable[[str], None]) -> list[str]:
     if request.listing:
         return _listing(request.listing)
     if request.action:
+        from pymta.cli.conf_edit import edit
+
         if any("\n" in name for name in request.names):
             raise UsageError("-e, -X, or -# accepts no multi-line input")
         edit(request, request.action, warn)
@@ -46,4 +46,6 @@ def run(request: Request, warn: Callable[[str], None]) -> list[str]:
 def _listing(what: str) -> list[str]:
     if what == "locks":
         return ["flock", "fcntl", "dotlock"]
+    from pymta.tables.factory import TYPES
+
     return sorted(TYPES)

@@ -6,11 +6,11 @@ checked, line by line.
 
 from __future__ import annotations
 
-import asyncio
 import getopt
 import sys
-from collections.abc import Iterable, Sequence
+from collections.abc import Coroutine, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from pymta.cli.places import config_directory
 from pymta.config import Config
@@ -23,6 +23,8 @@ from pymta.tables.edit import rewrite, without
 from pymta.tables.factory import TYPES
 from pymta.tables.indexed import INDEXED_TYPES, IndexedTable
 from pymta.tables.text import fold
+
+_NEVER_WAIT = INDEXED_TYPES | {"regexp", "pcre", "cidr", "inline", "static", "environ", "fail"}
 
 _USAGE = """\
 usage: {program} [-bfhinNoprsuUvw] [-c config_dir] [-d key] [-q key] [type:]file ...
@@ -176,7 +178,7 @@ def _configuration(directory: str | None) -> Config:
 
 def _run(options: _Options, specs: list[str]) -> int:
     if options.query is not None:
-        return asyncio.run(_query(options, specs))
+        return _answer(_query(options, specs), specs)
     if options.delete is not None:
         return _delete(options, specs)
     for spec in specs:
@@ -202,6 +204,20 @@ def _factory(options: _Options, specs: Iterable[str]) -> TableFactory:
     # A query says nothing about the lines of a keyed file; that is what the check is for.
     keyed_only = all(spec.partition(":")[0] in INDEXED_TYPES for spec in specs)
     return TableFactory(Path.cwd(), alias_tables=alias_tables, log=None if keyed_only else _Terminal(options.program))
+
+
+def _answer(query: Coroutine[Any, Any, int], specs: Sequence[str]) -> int:
+    """The result of a query. Tables of text never wait, and spare the command the start of an event loop."""
+    if any(spec.partition(":")[0] not in _NEVER_WAIT for spec in specs):
+        import asyncio
+
+        return asyncio.run(query)
+    try:
+        query.send(None)
+    except StopIteration as end:
+        status: int = end.value
+        return status
+    raise RuntimeError("a table of text waited")
 
 
 async def _query(options: _Options, specs: list[str]) -> int:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from enum import Enum
@@ -62,10 +61,12 @@ def edit_master(text: str, action: Action, matches: Callable[[str], bool], entry
 
 def replace_file(path: Path, text: str) -> None:
     """Write `text` beside `path`, sync it and put it in its place, mode and owner kept. Raises ConfigError."""
+    from tempfile import mkstemp  # postconf imports this module, and seldom edits
+
     try:
         path = path.resolve()
         state = path.stat() if path.exists() else None
-        handle, name = tempfile.mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
+        handle, name = mkstemp(prefix=f"{path.name}.", suffix=".tmp", dir=path.parent)
         try:
             with os.fdopen(handle, "wb") as file:
                 file.write(text.encode("utf-8", "surrogateescape"))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import stat
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pymta.errors import ConfigError
 from pymta.ports import Log
+
+if TYPE_CHECKING:
+    import asyncio
 
 T = TypeVar("T")
 
@@ -89,7 +92,9 @@ class WatchedFile(Generic[T]):
 
     async def _reload_in_thread(self, stamp: _Stamp) -> None:
         try:
-            self._accept(stamp, await asyncio.to_thread(self._read))
+            from asyncio import to_thread
+
+            self._accept(stamp, await to_thread(self._read))
         except OSError as error:
             self._keep(f"{self.path}: {error.strerror}")
         except Unusable as error:
@@ -124,7 +129,12 @@ def _settled(stamp: _Stamp) -> _Stamp | None:
 
 
 def _running_loop() -> asyncio.AbstractEventLoop | None:
+    """The loop that runs us; a command that has not loaded asyncio has none, and need not load it for that."""
+    if "asyncio" not in sys.modules:
+        return None
+    from asyncio import get_running_loop
+
     try:
-        return asyncio.get_running_loop()
+        return get_running_loop()
     except RuntimeError:
         return None
