@@ -14,13 +14,17 @@ from pymta.delivery.mailbox_jobs import (
     Job,
     Locking,
     MaildirJob,
+    MaildirJobs,
     MboxJob,
     ReadJob,
     Stored,
+    StoredAll,
 )
 
-JOB_TYPES: tuple[type, ...] = (MboxJob, MaildirJob, CommandJob, ReadJob)
-ANSWER_TYPES: tuple[type, ...] = (Stored, CommandExit, FileText)
+_Types = dict[str, type]
+_JOBS: _Types = {one.__name__: one for one in (MboxJob, MaildirJob, MaildirJobs, CommandJob, ReadJob)}
+_ANSWERS: _Types = {one.__name__: one for one in (Stored, StoredAll, CommandExit, FileText)}
+_NESTED = (Locking, MaildirJob, Stored)
 
 
 class CodecError(Exception):
@@ -33,43 +37,47 @@ def encode_value(value: Job | Answer) -> bytes:
 
 def decode_job(data: bytes) -> Job:
     """Raises CodecError."""
-    job: Job = _decode(data, JOB_TYPES)
+    job: Job = _decode(data, _JOBS)
     _check_paths(job)
     return job
 
 
 def decode_answer(data: bytes) -> Answer:
     """Raises CodecError."""
-    answer: Answer = _decode(data, ANSWER_TYPES)
+    answer: Answer = _decode(data, _ANSWERS)
     return answer
 
 
 def _plain(value: Any) -> list[Any]:
-    return [_plain_field(getattr(value, field.name)) for field in fields(value)]
+    return [_plain_field(getattr(value, name)) for name, _ in _FIELDS[type(value)]]
 
 
 def _plain_field(value: Any) -> Any:
     if isinstance(value, bytes):
         return value.decode("latin-1")
-    return _plain(value) if isinstance(value, Locking) else value
+    if isinstance(value, _NESTED):
+        return _plain(value)
+    if isinstance(value, tuple):
+        return [_plain_field(one) for one in value]
+    return value
 
 
-def _decode(data: bytes, types: tuple[type, ...]) -> Any:
+def _decode(data: bytes, types: _Types) -> Any:
     try:
         name, *values = json.loads(data)
     except (ValueError, TypeError, RecursionError) as error:
         raise CodecError("not a frame") from error
-    for type_ in types:
-        if type_.__name__ == name:
-            return _build(type_, values)
-    raise CodecError(f"unknown frame {name!r}")
+    type_ = types.get(name) if isinstance(name, str) else None
+    if type_ is None:
+        raise CodecError(f"unknown frame {name!r}")
+    return _build(type_, values)
 
 
 def _build(type_: Any, values: object) -> Any:
-    names = fields(type_)
-    if not isinstance(values, list) or len(values) != len(names):
+    readers = _FIELDS[type_]
+    if not isinstance(values, list) or len(values) != len(readers):
         raise CodecError(f"{type_.__name__}: wrong number of fields")
-    return type_(*(_READERS[str(field.type)](value) for field, value in zip(names, values, strict=True)))
+    return type_(*[read(value) for (_, read), value in zip(readers, values, strict=True)])
 
 
 def _typed(*types: type) -> Any:
@@ -101,6 +109,10 @@ def _pairs(value: object) -> tuple[tuple[str, str], ...]:
     return tuple((pair[0], pair[1]) for pair in pairs)
 
 
+def _several(type_: type) -> Any:
+    return lambda values: tuple(_build(type_, value) for value in _typed(list)(values))
+
+
 _READERS: dict[str, Any] = {
     "str": _typed(str),
     "int": _typed(int),
@@ -111,6 +123,12 @@ _READERS: dict[str, Any] = {
     "tuple[str, ...]": _strings,
     "tuple[tuple[str, str], ...]": _pairs,
     "Locking": lambda value: _build(Locking, value),
+    "tuple[MaildirJob, ...]": _several(MaildirJob),
+    "tuple[Stored, ...]": _several(Stored),
+}
+_FIELDS: dict[type, list[tuple[str, Any]]] = {
+    one: [(field.name, _READERS[str(field.type)]) for field in fields(one)]
+    for one in (*_JOBS.values(), *_ANSWERS.values(), *_NESTED)
 }
 
 
@@ -130,4 +148,6 @@ def _paths(job: Job) -> tuple[str, ...]:
             return job.paths
         case CommandJob():
             return (job.directory,) if job.directory else ()
+        case MaildirJobs():
+            return tuple(one.path for one in job.jobs)
     return (job.path,)

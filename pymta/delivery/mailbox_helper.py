@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
+from pymta.delivery.mailbox_batches import SMALL, MaildirBatches
 from pymta.delivery.mailbox_codec import CodecError, decode_answer, encode_value
 from pymta.delivery.mailbox_jobs import (
     Answer,
@@ -15,9 +16,11 @@ from pymta.delivery.mailbox_jobs import (
     Identity,
     Job,
     MaildirJob,
+    MaildirJobs,
     MboxJob,
     ReadJob,
     Stored,
+    StoredAll,
 )
 from pymta.delivery.mailbox_worker import LENGTH, MAX_FRAME
 from pymta.errors import DeliveryError, PymtaError
@@ -41,16 +44,20 @@ class _Worker:
         self._writer = writer
         self.idle_since = 0.0
 
-    async def ask(self, job: Job, content: Content | None) -> Answer:
+    async def ask(self, job: Job, contents: Sequence[Content | bytes]) -> Answer:
         """Raises OSError, EOFError or CodecError when the worker is gone or out of step: then close it."""
         frame = encode_value(job)
-        head = LENGTH.pack(len(frame)) + frame
-        data = b"" if content is None else content.data
-        if data is not None and len(data) <= 65536:
-            self._writer.write(b"".join((head, LENGTH.pack(len(data)), data, _END) if data else (head, _END)))
-        elif content is not None:
-            self._writer.write(head)
-            await self._send(content.chunks())
+        out = [LENGTH.pack(len(frame)), frame]
+        for content in contents:
+            data = content if isinstance(content, bytes) else content.data
+            if data is not None and len(data) <= SMALL:
+                out += (LENGTH.pack(len(data)), data, _END) if data else (_END,)
+            else:
+                assert not isinstance(content, bytes)
+                self._writer.writelines(out)
+                out = [_END]
+                await self._send(content.chunks())
+        self._writer.writelines(out)
         size = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
         if size > MAX_FRAME:
             raise CodecError(f"answer of {size} octets")
@@ -61,7 +68,6 @@ class _Worker:
             if chunk:
                 self._writer.writelines((LENGTH.pack(len(chunk)), chunk))
                 await self._writer.drain()
-        self._writer.write(_END)
 
     def close(self) -> None:
         self._writer.close()
@@ -86,20 +92,31 @@ class HelperActions:
         self._waiting: list[asyncio.Future[None]] = []
         self._helper_lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
+        self._maildirs = MaildirBatches(self._store_all)
         self._closed = False
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
-        answer = await self._do(identity, job, content)
+        data = content.data
+        if isinstance(job, MaildirJob) and data is not None and len(data) <= SMALL:
+            return await self._maildirs.store(identity, job, data)
+        answer = await self._do(identity, job, (content,))
         assert isinstance(answer, Stored)
         return answer
 
+    async def _store_all(
+        self, identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]
+    ) -> Sequence[Stored]:
+        answer = await self._do(identity, MaildirJobs(tuple(jobs)), contents)
+        assert isinstance(answer, StoredAll)
+        return answer.answers
+
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
-        answer = await self._do(identity, job, content)
+        answer = await self._do(identity, job, (content,))
         assert isinstance(answer, CommandExit)
         return answer
 
     async def read(self, identity: Identity, job: ReadJob) -> FileText:
-        answer = await self._do(identity, job, None)
+        answer = await self._do(identity, job, (b"",))
         assert isinstance(answer, FileText)
         return answer
 
@@ -113,11 +130,11 @@ class HelperActions:
         self._idle.clear()
         self.helper.close()
 
-    async def _do(self, identity: Identity, job: Job, content: Content | None) -> Answer:
+    async def _do(self, identity: Identity, job: Job, contents: Sequence[Content | bytes]) -> Answer:
         worker = await self._borrow(identity)
         answer = None
         try:
-            answer = await worker.ask(job, content)
+            answer = await worker.ask(job, contents)
         except (OSError, EOFError, CodecError) as error:
             raise DeliveryError(f"a delivery worker for uid {identity.uid} failed: {error}") from error
         finally:

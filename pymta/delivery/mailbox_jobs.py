@@ -68,6 +68,13 @@ class MaildirJob:
 
 
 @frozen
+class MaildirJobs:
+    """Several messages for maildirs of one user, stored together; their contents follow in this order."""
+
+    jobs: tuple[MaildirJob, ...]
+
+
+@frozen
 class CommandJob:
     """Run `argv` with the message on its standard input.
 
@@ -100,7 +107,7 @@ class ReadJob:
     size_limit: int = 16 * 1024 * 1024
 
 
-Job = MboxJob | MaildirJob | CommandJob | ReadJob
+Job = MboxJob | MaildirJob | MaildirJobs | CommandJob | ReadJob
 
 
 @frozen
@@ -109,6 +116,13 @@ class Stored:
 
     status: str = "2.0.0"
     reason: str = ""
+
+
+@frozen
+class StoredAll:
+    """The answers to `MaildirJobs`, in their order."""
+
+    answers: tuple[Stored, ...]
 
 
 @frozen
@@ -142,7 +156,7 @@ class FileText:
     path: str = ""
 
 
-Answer = Stored | CommandExit | FileText
+Answer = Stored | StoredAll | CommandExit | FileText
 
 
 class UserActions(Protocol):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from typing import TypeVar
 
 from pymta.delivery.command import run_command
+from pymta.delivery.mailbox_batches import SMALL, MaildirBatches
 from pymta.delivery.mailbox_jobs import (
     CommandExit,
     CommandJob,
@@ -21,7 +22,7 @@ from pymta.delivery.mailbox_jobs import (
     Stored,
 )
 from pymta.delivery.mailbox_read import read_file
-from pymta.delivery.maildir import deliver_maildir
+from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
 from pymta.delivery.mbox import append_mbox
 from pymta.errors import ConfigError, DeliveryError
 from pymta.ports import Content
@@ -42,15 +43,24 @@ class ThreadedActions:
             raise ConfigError("running as root: local delivery needs the privileged helper", name="local")
         self._files = ThreadPoolExecutor(threads, "mailbox")
         self._commands = ThreadPoolExecutor(commands, "command")
+        self._maildirs = MaildirBatches(self._store_all)
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
         if isinstance(job, MaildirJob):
-            maildir = job
+            maildir, data = job, content.data
+            if data is not None and len(data) <= SMALL:
+                return await self._maildirs.store(identity, maildir, data)
             return await self._feed(self._files, content, lambda pieces: deliver_maildir(maildir, pieces))
         # Mailboxes belong to whom we run as, whoever the recipient is.
         owner = None if job.owner_uid is None else os.geteuid()
         mbox = replace(job, owner_uid=owner, create_uid=None, create_gid=None)
         return await self._feed(self._files, content, lambda pieces: append_mbox(mbox, pieces))
+
+    async def _store_all(
+        self, identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]
+    ) -> Sequence[Stored]:
+        pieces = [(data,) for data in contents]
+        return await asyncio.get_running_loop().run_in_executor(self._files, deliver_maildirs, jobs, pieces)
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
         if identity.chroot:

@@ -11,9 +11,9 @@ from collections.abc import Iterator
 
 from pymta.delivery.command import run_command
 from pymta.delivery.mailbox_codec import CodecError, decode_job, encode_value
-from pymta.delivery.mailbox_jobs import Answer, CommandJob, Job, MaildirJob, MboxJob, ReadJob
+from pymta.delivery.mailbox_jobs import Answer, CommandJob, Job, MaildirJob, MaildirJobs, MboxJob, ReadJob, StoredAll
 from pymta.delivery.mailbox_read import read_file
-from pymta.delivery.maildir import deliver_maildir
+from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
 from pymta.delivery.mbox import AsOwner, append_mbox
 from pymta.errors import DeliveryError
 from pymta.model.frozen import frozen
@@ -48,6 +48,8 @@ class KeeperRules:
                 return self._is_mailbox(path, job.create_uid) or (path == self.root_mailbox and job.create_uid == 0)
             case MaildirJob(path=path):
                 return path == self.root_mailbox or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
+            case MaildirJobs(jobs=jobs):
+                return all(map(self.permit, jobs))
             case ReadJob(paths=paths):
                 prefix = f"{self.root_home}/.forward"
                 return bool(self.root_home) and all(
@@ -81,16 +83,20 @@ class JobServer:
                 job = decode_job(stream.frame(MAX_FRAME))
                 if is_keeper and not self.rules.permit(job):
                     return
-                pieces = stream.pieces()
-                answer = _do(job, pieces, connection.fileno(), is_keeper)
-                # What the job did not want of the content is still on its way.
-                for _ in pieces:
-                    pass
-                frame = encode_value(answer)
+                frame = encode_value(_do(job, stream, connection.fileno(), is_keeper))
                 connection.sendall(LENGTH.pack(len(frame)) + frame)
 
 
-def _do(job: Job, pieces: Iterator[bytes], watch: int, is_keeper: bool) -> Answer:
+def _do(job: Job, stream: _Stream, watch: int, is_keeper: bool) -> Answer:
+    if isinstance(job, MaildirJobs):
+        return StoredAll(tuple(deliver_maildirs(job.jobs, stream.contents(len(job.jobs)))))
+    [answer] = [_do_one(job, pieces, watch, is_keeper) for pieces in stream.contents(1)]
+    return answer
+
+
+def _do_one(
+    job: MboxJob | MaildirJob | CommandJob | ReadJob, pieces: Iterator[bytes], watch: int, is_keeper: bool
+) -> Answer:
     match job:
         case MboxJob():
             return append_mbox(job, pieces, _as_owner(job) if is_keeper else contextlib.nullcontext)
@@ -130,7 +136,15 @@ class _Stream:
             raise CodecError(f"frame of {size} octets")
         return self._exactly(size)
 
-    def pieces(self) -> Iterator[bytes]:
+    def contents(self, count: int) -> Iterator[Iterator[bytes]]:
+        """One content after the other; what a job does not want of its own is skipped."""
+        for _ in range(count):
+            pieces = self._pieces()
+            yield pieces
+            for _ in pieces:
+                pass
+
+    def _pieces(self) -> Iterator[bytes]:
         """The content: frames up to an empty one."""
         while piece := self.frame(MAX_PIECE):
             yield piece

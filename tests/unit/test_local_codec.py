@@ -9,14 +9,32 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pymta.delivery.mailbox_codec import CodecError, decode_answer, decode_job, encode_value
-from pymta.delivery.mailbox_jobs import CommandExit, CommandJob, FileText, Locking, MaildirJob, MboxJob, ReadJob, Stored
+from pymta.delivery.mailbox_jobs import (
+    CommandExit,
+    CommandJob,
+    FileText,
+    Locking,
+    MaildirJob,
+    MaildirJobs,
+    MboxJob,
+    ReadJob,
+    Stored,
+    StoredAll,
+)
 from pymta.delivery.mailbox_worker import KeeperRules
 
 JOBS = [
     MboxJob("/var/mail/x", b"From \xff\n", 5, 7, Locking(flock=True, delay=0.5), True, True, 1, 2),
     MaildirJob("/home/x/Maildir/", b"", 0),
+    MaildirJobs((MaildirJob("/home/x/Maildir/", b"\xe4", 0), MaildirJob("/home/x/other/", b"", 9))),
     CommandJob(("/bin/x", "\udcff"), (("A", "b"),), b"\x00", 9.5, "/", b"\r\n", True, True, True, 3),
     ReadJob(("/a", "/b"), True, 5),
+]
+ANSWERS = [
+    Stored("4.2.0", "x"),
+    StoredAll((Stored(), Stored("5.2.2", "ü"))),
+    CommandExit(1, 2, True, "ü", "f"),
+    FileText(True, "\udcff"),
 ]
 
 
@@ -25,7 +43,7 @@ def test_jobs_come_back(job: MboxJob) -> None:
     assert decode_job(encode_value(job)) == job
 
 
-@pytest.mark.parametrize("answer", [Stored("4.2.0", "x"), CommandExit(1, 2, True, "ü", "f"), FileText(True, "\udcff")])
+@pytest.mark.parametrize("answer", ANSWERS)
 def test_answers_come_back(answer: Stored) -> None:
     assert decode_answer(encode_value(answer)) == answer
 
@@ -45,6 +63,11 @@ def test_answers_come_back(answer: Stored) -> None:
         b'["MaildirJob","/x","\\u0100",0]',
         b'["MaildirJob","relative","h",0]',
         b'["MaildirJob","/nul\\u0000","h",0]',
+        b'["MaildirJobs",[["/x","h",0],["relative","h",0]]]',
+        b'["MaildirJobs",[["/x","h"]]]',
+        b'["MaildirJobs",["/x"]]',
+        b'["MaildirJobs","/x"]',
+        b'[["MaildirJobs"],[]]',
         b'["ReadJob","/x",false,1]',
         b'["ReadJob",["x"],false,1]',
         b"\xff\xfe",
@@ -59,7 +82,7 @@ def test_what_is_no_job_is_refused(frame: bytes) -> None:
 @settings(max_examples=200, deadline=None)
 @given(st.recursive(st.none() | st.booleans() | st.integers() | st.text(max_size=5), st.lists, max_leaves=12))
 def test_no_frame_does_anything_but_decode_or_fail(value: object) -> None:
-    for name in ("MboxJob", "CommandJob", "ReadJob"):
+    for name in ("MboxJob", "CommandJob", "ReadJob", "MaildirJobs"):
         with contextlib.suppress(CodecError):
             decode_job(json.dumps([name, *value] if isinstance(value, list) else [name, value]).encode())
 
@@ -83,6 +106,8 @@ RULES = KeeperRules("/var/mail", "/root", "/root/Maildir/")
         (MaildirJob("/var/mail/root/", b""), True),
         (MaildirJob("/var/mail/nobody/", b""), False),
         (MaildirJob("/root/.ssh/", b""), False),
+        (MaildirJobs((MaildirJob("/root/Maildir/", b""),)), True),
+        (MaildirJobs((MaildirJob("/root/Maildir/", b""), MaildirJob("/root/.ssh/", b""))), False),
         (ReadJob(("/root/.forward",)), True),
         (ReadJob(("/root/.forward+x", "/root/.forward")), True),
         (ReadJob(("/root/.forward", "/etc/shadow")), False),

@@ -18,7 +18,7 @@ from pymta.delivery.mailbox_copy import ContentError
 from pymta.delivery.mailbox_errors import mailbox_status
 from pymta.delivery.mailbox_jobs import Locking, MaildirJob, MboxJob, ReadJob, Stored
 from pymta.delivery.mailbox_read import read_file
-from pymta.delivery.maildir import deliver_maildir
+from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
 from pymta.delivery.mbox import append_mbox
 
 CONTENT = b"Subject: x\r\n\r\nFrom here on\r\nthe end\r\n"
@@ -275,3 +275,63 @@ def test_a_maildir_delivery_syncs_the_file_and_its_directory(tmp_path: Path, mon
     monkeypatch.setattr(os, "fsync", note)
     assert deliver_maildir(MaildirJob(str(tmp_path / "M"), b""), [CONTENT]) == Stored()
     assert synced == [False, True]
+
+
+def test_messages_for_one_maildir_share_the_sync_of_its_directory(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str] = []
+    real_sync, real_rename = os.fsync, os.rename
+
+    def sync(descriptor: int) -> None:
+        events.append("directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "file")
+        real_sync(descriptor)
+
+    def rename(source: str, target: str) -> None:
+        events.append("rename")
+        real_rename(source, target)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    monkeypatch.setattr(os, "rename", rename)
+    jobs = [MaildirJob(str(tmp_path / "M"), b"%d\n" % number) for number in range(3)]
+    assert deliver_maildirs(jobs, [[CONTENT]] * 3) == [Stored()] * 3
+    assert events == ["file", "rename"] * 3 + ["directory"]
+    assert sorted(path.read_bytes()[:1] for path in (tmp_path / "M/new").iterdir()) == [b"0", b"1", b"2"]
+    assert os.listdir(tmp_path / "M/tmp") == []
+
+
+def test_what_fails_for_one_message_is_no_matter_to_the_others(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    jobs = [
+        MaildirJob(str(tmp_path / "A"), b""),
+        MaildirJob(str(tmp_path / "file"), b""),
+        MaildirJob(str(tmp_path / "A"), b"", size_limit=3),
+        MaildirJob(str(tmp_path / "B"), b""),
+    ]
+    answers = deliver_maildirs(jobs, iter([[CONTENT]] * 4))
+    assert [answer.status for answer in answers] == ["2.0.0", "4.2.0", "5.2.2", "2.0.0"]
+    assert [len(os.listdir(tmp_path / name)) for name in ("A/new", "A/tmp", "B/new", "B/tmp")] == [1, 0, 1, 0]
+
+
+def test_a_directory_that_cannot_be_synced_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    real = os.fsync
+
+    def sync(descriptor: int) -> None:
+        if os.readlink(f"/proc/self/fd/{descriptor}") == str(tmp_path / "A/new"):
+            raise OSError(errno.EIO, os.strerror(errno.EIO))
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", sync)
+    jobs = [MaildirJob(str(tmp_path / name), b"") for name in ("A", "B", "A")]
+    assert [answer.status for answer in deliver_maildirs(jobs, [[CONTENT]] * 3)] == ["4.3.0", "2.0.0", "4.3.0"]
+    assert [len(os.listdir(tmp_path / name)) for name in ("A/new", "B/new")] == [0, 1]
+
+
+def test_one_content_that_breaks_off_undoes_the_group(tmp_path: Path) -> None:
+    def broken() -> Iterator[bytes]:
+        yield CONTENT
+        raise ConnectionError("gone")
+
+    with pytest.raises(ContentError):
+        deliver_maildirs([MaildirJob(str(tmp_path / "M"), b"")] * 2, [[CONTENT], broken()])
+    assert [os.listdir(tmp_path / "M" / part) for part in ("tmp", "new")] == [[], []]
