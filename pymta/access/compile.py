@@ -72,7 +72,7 @@ class Compiler:
         if (check := self._registry.checks.get(folded)) is not None:
             return self._table_check(folded, check, words.take_table(name), words)
         if (builder := self._registry.builders.get(folded)) is not None:
-            return builder(folded, words)
+            return builder(folded, words, self._run_result)
         raise words.error(self._registry.complaint(folded, self._classes))
 
     def _warned(self, words: Words, place: Place) -> Rule:

@@ -10,7 +10,7 @@ from pymta.access import subject
 from pymta.access.compile import Compiler, Place
 from pymta.access.decision import SERVER_ERROR, Decision, LookupFailed, Outcome
 from pymta.access.destination import reject_unlisted_recipient, reject_unlisted_sender
-from pymta.access.environment import Environment, SenderPolicy, Sleep
+from pymta.access.environment import Environment, PolicyDaemons, SenderPolicy, Sleep
 from pymta.access.registry import STANDARD, Registry
 from pymta.access.rules import Rule, RuleList
 from pymta.access.safety import check_relay
@@ -39,7 +39,8 @@ class AccessEngine:
 
     `classes` holds the text of every list that smtpd_restriction_classes names. `extra` are an app's restrictions
     by the name under which lists use them. `sleep` waits that many seconds. Raises ConfigError for what is wrong
-    in a list, and where the lists make an open relay. `sender_policy` checks SPF.
+    in a list, and where the lists make an open relay. `sender_policy` checks SPF, `policy_daemons` are asked by
+    check_policy_service.
     """
 
     def __init__(
@@ -56,6 +57,7 @@ class AccessEngine:
         extra: Mapping[str, Restriction] | None = None,
         registry: Registry = STANDARD,
         sender_policy: SenderPolicy | None = None,
+        policy_daemons: PolicyDaemons | None = None,
     ) -> None:
         check_settings(settings)
         permits = " ".join(settings.smtpd_log_access_permit_actions)
@@ -72,6 +74,7 @@ class AccessEngine:
             log=log,
             sleep=sleep,
             sender_policy=sender_policy,
+            policy_daemons=policy_daemons,
             sender_logins=tables.maps(settings.smtpd_sender_login_maps, "smtpd_sender_login_maps")
             if settings.smtpd_sender_login_maps
             else None,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol
 
+from pymta.access.policy_service import PolicyService
 from pymta.access.settings import AccessSettings
 from pymta.model.address import Address
 from pymta.model.authentication import SpfResult
@@ -32,6 +33,19 @@ class StringMatch(Protocol):
     async def matches(self, name: str) -> bool: ...
 
 
+class PolicyDaemons(Protocol):
+    """The policy services of this host."""
+
+    @property
+    def process_tag(self) -> str:
+        """What no other process that asks the same services has."""
+        ...
+
+    async def ask(self, terms: PolicyService, request: bytes, instance: str) -> str | None:
+        """The action; None where there is no answer. Never raises."""
+        ...
+
+
 class SenderPolicy(Protocol):
     """Who checks SPF; never raises. Nothing for clients that are exempt."""
 
@@ -54,5 +68,6 @@ class Environment:
     log: Log
     sleep: Sleep
     sender_policy: SenderPolicy | None = None
+    policy_daemons: PolicyDaemons | None = None
     sender_logins: Maps | None = None
     relay_clientcerts: Maps | None = None

@@ -8,13 +8,16 @@ from difflib import get_close_matches
 
 from pymta.access import access_maps, certificates, client, destination, domains, generic, sender_login, spf
 from pymta.access.access_maps import Check
+from pymta.access.actions import RunList
 from pymta.access.parse import Words
+from pymta.access.policy import PolicyCheck
+from pymta.access.policy_service import take_service
 from pymta.access.rules import AppRestriction, Pause, Rule
 from pymta.model.frozen import frozen
 from pymta.ports import Restriction
 
-Builder = Callable[[str, Words], Rule]
-"""Make a rule that takes arguments: from its name and the words that follow it."""
+Builder = Callable[[str, Words, RunList], Rule]
+"""Make a rule that takes arguments: from its name, the words that follow it, and what runs an access(5) result."""
 
 
 @frozen
@@ -48,8 +51,12 @@ class Registry:
         return f'unknown smtpd restriction: "{name}"{hint}'
 
 
-def _pause(name: str, words: Words) -> Rule:
+def _pause(name: str, words: Words, _: RunList) -> Rule:
     return Pause(words.take_number(name))
+
+
+def _policy(name: str, words: Words, run_list: RunList) -> Rule:
+    return PolicyCheck(take_service(name, words), run_list)
 
 
 STANDARD = Registry(
@@ -103,7 +110,7 @@ STANDARD = Registry(
         "check_recipient_access": access_maps.check_recipient,
         "check_etrn_access": access_maps.check_etrn,
     },
-    builders={"sleep": _pause},
+    builders={"sleep": _pause, "check_policy_service": _policy},
 )
 
 _BY_DNS = (
@@ -115,7 +122,6 @@ _BY_DNS = (
 NOT_BUILT = frozenset(
     {
         *_BY_DNS,
-        "check_policy_service",
         "permit_dnswl_client",
         "permit_inet_interfaces",
         "permit_mx_backup",

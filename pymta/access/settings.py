@@ -49,6 +49,16 @@ class AccessSettings:
     unknown_hostname_reject_code: int
     unknown_address_tempfail_action: str
     unknown_helo_hostname_tempfail_action: str
+    smtpd_policy_service_default_action: str
+    smtpd_policy_service_max_idle: float
+    smtpd_policy_service_max_ttl: float
+    smtpd_policy_service_policy_context: str
+    smtpd_policy_service_request_limit: int
+    smtpd_policy_service_retry_delay: float
+    smtpd_policy_service_timeout: float
+    smtpd_policy_service_try_limit: int
+    compatibility_level: str
+    mail_version: str
     spf_enable: bool
     spf_reject_fail: bool
     spf_softfail_action: str

@@ -37,6 +37,7 @@ from pymta.ports import Clock, DeliveryAgent, Queue, Restriction
 from pymta.rewrite import MappingSettings, Recipients, RecipientSettings, Rewriter, RewriteSettings
 from pymta.runtime.logging import MailLog, ServiceLog
 from pymta.runtime.places import SpoolPlaces
+from pymta.runtime.policy_client import PolicyDaemons
 from pymta.runtime.tls_files import PemFiles
 from pymta.smtpd import SmtpdSettings, SmtpServer
 from pymta.smtpd.limits import SharedCounts
@@ -103,6 +104,7 @@ class Wiring:
         self.flush = FastFlush(config, self.tables, lasting.queue)
         self._delivery_logs: dict[str, ServiceLog] = {}
         self.agents: dict[str, DeliveryAgent] = self._agents()
+        self._policy_daemons = PolicyDaemons(Path(config.text("queue_directory")), self.log("smtpd"))
         smtpd = self.plan.smtpd if lasting.serves_clients else ()
         self.servers = {service.key: self._server(service) for service in smtpd}
 
@@ -121,7 +123,8 @@ class Wiring:
         return log
 
     def close(self) -> None:
-        """Give back what agents hold: idle connections."""
+        """Give back what agents and restrictions hold: idle connections."""
+        self._policy_daemons.close()
         for agent in self.agents.values():
             if isinstance(agent, SmtpAgent):
                 agent.close()
@@ -205,6 +208,7 @@ class Wiring:
             classes={name: config.text(name) for name in access.smtpd_restriction_classes},
             extra=self._lasting.restrictions,
             sender_policy=authentication,
+            policy_daemons=self._policy_daemons,
         )
         intake = self._intake_of(service, config)
         if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):

@@ -36,6 +36,7 @@ class AccessContext:
     `deferrals` are the `Verdict.deferral`s, None left out, of this session's CONNECT, its last HELO and last MAIL.
     `tls` is None without TLS.
     `authentication` is what was found out about the message at its end, None where nobody asked.
+    `transaction` numbers the transaction, or the session before the first, among those of this process.
     """
 
     stage: Stage
@@ -53,6 +54,7 @@ class AccessContext:
     deferrals: tuple[Reply, ...] = ()
     tls: TlsSession | None = None
     authentication: AuthenticationResults | None = None
+    transaction: int = 0
 
 
 class EffectKind(Enum):

@@ -41,12 +41,14 @@ DEFAULTS: dict[str, Any] = {
     "unknown_hostname_reject_code": 450,
     "unknown_address_tempfail_action": "defer_if_permit",
     "unknown_helo_hostname_tempfail_action": "defer_if_permit",
+    "smtpd_policy_service_default_action": "451 4.3.5 Server configuration problem",
+    "smtpd_policy_service_try_limit": 2,
     "spf_reject_fail": True,
     "spf_softfail_action": "accept",
     "spf_permerror_action": "accept",
     "spf_temperror_action": "defer",
 }
-EMPTY = {"str": "", "bool": False, "int": 0, "tuple[str, ...]": ()}
+EMPTY = {"str": "", "bool": False, "int": 0, "float": 0.0, "tuple[str, ...]": ()}
 CLIENT = Client(address="192.0.2.7", name="mail.client.example", reverse_name="mail.client.example", protocol="ESMTP")
 
 
@@ -119,6 +121,7 @@ class Policy:
         classes: Mapping[str, str] | None = None,
         extra: Any = None,
         records: Any = None,
+        policy_daemons: Any = None,
         **values: Any,
     ) -> None:
         self.log = RecordingLog()
@@ -136,6 +139,7 @@ class Policy:
             sleep=self._sleep,
             classes=classes,
             extra=extra,
+            policy_daemons=policy_daemons,
         )
 
     async def _sleep(self, seconds: float) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -313,6 +315,10 @@ STEPS = st.sampled_from(
 )
 
 
+def _unnumbered(contexts: list[AccessContext]) -> list[AccessContext]:
+    return [replace(context, transaction=0) for context in contexts]
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(STEPS, max_size=5), st.integers(1, 9))
 def test_the_pieces_of_a_dialogue_do_not_matter(steps: list[bytes], by: int) -> None:
@@ -321,7 +327,7 @@ def test_the_pieces_of_a_dialogue_do_not_matter(steps: list[bytes], by: int) -> 
         for burst in step.split(b"|"):
             assert whole.send(burst) == pieces.send(burst, by)
     assert whole.log == pieces.log
-    assert whole.contexts == pieces.contexts
+    assert _unnumbered(whole.contexts) == _unnumbered(pieces.contexts)
     assert whole.delivered == pieces.delivered
 
 

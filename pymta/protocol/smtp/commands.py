@@ -120,6 +120,8 @@ def _check_mail(session: ServerSession, argument: str) -> Reply | Given:
     if options.message_size_limit and (found.size or 0) > options.message_size_limit:
         session.note_reject("MAIL", str(_TOO_BIG), sender=given.address)
         return _TOO_BIG
+    # Whoever decides about MAIL wants to know them, too.
+    session.transaction.parameters = found
     return _declared(session, given, found.smtputf8)
 
 

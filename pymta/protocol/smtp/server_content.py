@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import count
+
 from pymta.model.access import Effect, EffectKind
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.envelope import Envelope, Recipient
@@ -11,18 +13,21 @@ from pymta.protocol.smtp.framing import ChunkDecoder, DataDecoder
 from pymta.protocol.smtp.grammar import MailParameters
 
 _NO_PARAMETERS = MailParameters()
+_NUMBERS = count(1)
 
 
 class Transaction:
     """What MAIL, RCPT and the decisions about them left; `sender` is None between transactions.
 
-    `said` is the last recipient as the client wrote it, before it was completed.
+    `number` is its own within this process. `said` is the last recipient as the client wrote it, before it was
+    completed.
     """
 
     __slots__ = (
         "chunks_failed",
         "effects",
         "has_chunks",
+        "number",
         "overshoot",
         "parameters",
         "queue_id",
@@ -32,6 +37,7 @@ class Transaction:
     )
 
     def __init__(self) -> None:
+        self.number = next(_NUMBERS)
         self.sender: Address | None = None
         self.parameters = _NO_PARAMETERS
         self.recipients: list[Recipient] = []

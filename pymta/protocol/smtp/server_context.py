@@ -30,6 +30,7 @@ def access_context(session: ServerSession, stage: Stage, address: Address | None
         transaction.parameters.smtputf8,
         session.unauthorized_pipelining,
         tls=session.tls,
+        transaction=transaction.number,
         deferrals=_deferrals(session) if session.deferrals else (),
     )
 
