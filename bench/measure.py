@@ -32,6 +32,12 @@ def cpu_seconds(pid: int) -> float:
     return sum(sum(map(int, fields[11:15])) for one in family(pid) if (fields := _stat(one))) / _TICKS
 
 
+def user_and_system(pid: int) -> tuple[float, float]:
+    """Seconds of one process, its children not included; zeros where it is gone."""
+    fields = _stat(pid)
+    return (int(fields[11]) / _TICKS, int(fields[12]) / _TICKS) if fields else (0.0, 0.0)
+
+
 def memory_kib(pid: int, field: str = "VmRSS") -> int:
     """Sum over the family of a field of /proc/PID/status, such as VmRSS or VmHWM (the peak)."""
     total = 0

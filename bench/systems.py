@@ -25,11 +25,12 @@ class Running:
 
 @dataclass
 class Pymta:
-    """pymta from this checkout."""
+    """pymta from this checkout. `program` is the module to run, with what comes before pymta's own arguments."""
 
     folder: Path
     parameters: Mapping[str, str] = field(default_factory=dict)
     name: str = "pymta"
+    program: tuple[str, ...] = ("pymta.cli",)
 
     @contextlib.contextmanager
     def running(self) -> Iterator[Running]:
@@ -59,7 +60,7 @@ class Pymta:
         lines += [f"{one} unix - - n - - {one}" for one in ("smtp", "local", "virtual", "error", "discard")]
         lines += ["relay unix - - n - - smtp", "retry unix - - n - - error"]
         (config / "master.cf").write_text("\n".join(lines) + "\n")
-        command = [sys.executable, "-m", "pymta.cli", "-c", str(config), "run"]
+        command = [sys.executable, "-m", *self.program, "-c", str(config), "run"]
         with started(*command, port=port) as process:
             yield Running(self.name, port, process.pid, self.folder)
 
@@ -118,12 +119,13 @@ def smtp_source(
 
 
 @contextlib.contextmanager
-def smtp_sink(messages: int, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
-    """A sink that ends by itself after so many messages."""
+def smtp_sink(messages: int = 0, port: int = 0) -> Iterator[tuple[int, subprocess.Popen[bytes]]]:
+    """A sink that ends by itself after so many messages; without a number, when we end it."""
     port = port or free_port()
     # It ends with the last message on its way in: the system may see that one fail, which changes no figure.
     user = ("-u", "nobody") if os.geteuid() == 0 else ()
-    with started(program("smtp-sink"), *user, "-M", str(messages), f"127.0.0.1:{port}", "1000", port=port) as process:
+    end = ("-M", str(messages)) if messages else ()
+    with started(program("smtp-sink"), *user, *end, f"127.0.0.1:{port}", "1000", port=port) as process:
         yield port, process
 
 
