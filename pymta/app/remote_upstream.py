@@ -15,6 +15,8 @@ from pymta.runtime.ipc_calls import Calls, LinkLost
 
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 1.0
+# Messages and results of so many seconds go to the queue manager in one write.
+_APART = 0.002
 
 OnFrame = Callable[[Link, int, int, bytes, bytes], None]
 
@@ -70,7 +72,7 @@ class Upstream:
         """The queue manager's answer; raises LinkLost where there is none (any more)."""
         if self._calls is None or not self._welcome.is_set():
             raise LinkLost
-        return loads(await self._calls.ask(kind, dumps(values), body))
+        return loads(await self._calls.ask(kind, dumps(values), body, urgent=kind is not Kind.ENQUEUE))
 
     def tell(self, kind: Kind, values: Any) -> None:
         if self._link is not None and self._welcome.is_set():
@@ -81,7 +83,7 @@ class Upstream:
         while True:
             self._lost.clear()
             try:
-                self._link = await connect(self._path, self._receive, self._end)
+                self._link = await connect(self._path, self._receive, self._end, _APART)
             except OSError:
                 await asyncio.sleep(delay)
                 delay = min(delay * 2, _LONGEST_DELAY)

@@ -1,7 +1,8 @@
 """Frames between our own processes over a unix stream socket: kind, number, head and body, with flow control.
 
 Both ends are this program under one user id, which the kernel vouches for; what a mail client sent is only ever
-inside a head's values or a body. Frames of one turn of the event loop go out in one write.
+inside a head's values or a body. Frames of one turn of the event loop go out in one write, and those of a few
+milliseconds where an end is made so: waking the other end costs more than most frames do there.
 """
 
 from __future__ import annotations
@@ -28,10 +29,14 @@ Lost = Callable[["Link"], None]
 class Link(asyncio.Protocol):
     """One connection. `receive` is called for each frame with kind, number, head and body; `lost` once, at its end.
 
-    A frame beyond the limits, or an error in `receive`, ends the connection: its other end starts anew.
+    A frame beyond the limits, or an error in `receive`, ends the connection: its other end starts anew. Writes are
+    `apart` seconds from each other, unless a frame is urgent.
     """
 
-    def __init__(self, receive: Receive, lost: Lost) -> None:
+    def __init__(self, receive: Receive, lost: Lost, apart: float = 0.0) -> None:
+        self._apart = apart
+        self._flushed = 0.0
+        self._flush_timer: asyncio.Handle | None = None
         self._receive = receive
         self._lost = lost
         self._loop = asyncio.get_running_loop()
@@ -100,10 +105,10 @@ class Link(asyncio.Protocol):
     def is_open(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    def send(self, kind: int, number: int, head: bytes, body: bytes = b"") -> None:
-        """Queue a frame; nothing happens on a link that is lost."""
-        if not self._out:
-            self._loop.call_soon(self._flush)
+    def send(self, kind: int, number: int, head: bytes, body: bytes = b"", *, urgent: bool = False) -> None:
+        """Queue a frame; nothing happens on a link that is lost. An urgent one takes those before it along."""
+        if not self._out or (urgent and self._apart):
+            self._set_flush(urgent)
         self._out.append(_HEADER.pack(kind, number, len(head), len(body)) + head)
         if body:
             self._out.append(body)
@@ -127,15 +132,25 @@ class Link(asyncio.Protocol):
         if self._transport is not None:
             self._transport.close()
 
+    def _set_flush(self, urgent: bool) -> None:
+        if self._flush_timer is not None:
+            self._flush_timer.cancel()
+        delay = self._flushed + self._apart - self._loop.time() if self._apart and not urgent else 0.0
+        call_later, call_soon = self._loop.call_later, self._loop.call_soon
+        self._flush_timer = call_later(delay, self._flush) if delay > 0 else call_soon(self._flush)
+
     def _flush(self) -> None:
+        if self._apart:
+            self._flushed = self._loop.time()
         out, self._out = self._out, []
         if out and self._transport is not None:
             self._transport.writelines(out)
 
 
-async def connect(path: Path, receive: Receive, lost: Lost) -> Link:
+async def connect(path: Path, receive: Receive, lost: Lost, apart: float = 0.0) -> Link:
     """Raises OSError where nobody listens."""
-    _, link = await asyncio.get_running_loop().create_unix_connection(lambda: Link(receive, lost), str(path))
+    loop = asyncio.get_running_loop()
+    _, link = await loop.create_unix_connection(lambda: Link(receive, lost, apart), str(path))
     return link
 
 

@@ -23,7 +23,7 @@ class Calls:
     def __len__(self) -> int:
         return len(self._waiting)
 
-    async def ask(self, kind: int, head: bytes, body: bytes = b"") -> bytes:
+    async def ask(self, kind: int, head: bytes, body: bytes = b"", *, urgent: bool = True) -> bytes:
         """The head of the answer; raises LinkLost. Waits first while the other end is behind with reading."""
         await self._link.drained()
         if not self._link.is_open:
@@ -32,7 +32,7 @@ class Calls:
         number = self._number
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._waiting[number] = answer
-        self._link.send(kind, number, head, body)
+        self._link.send(kind, number, head, body, urgent=urgent)
         try:
             return await answer
         finally:
