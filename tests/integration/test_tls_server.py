@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -12,6 +13,7 @@ import pytest
 
 from pymta.errors import ConfigError
 from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
+from pymta.runtime.descriptors import raise_limit
 from pymta.runtime.tls_certificate import parse_certificate
 from pymta.tables import TableFactory
 from tests.support.smtpd import Dialogue, Rules, Running, running
@@ -476,20 +478,44 @@ async def test_a_required_client_certificate(make: Callable[[], object], text: s
 
 # Cost.
 
+_IDLE_CLIENTS = """
+import resource, socket, ssl, sys
+resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+port, context, sessions = int(sys.argv[1]), ssl._create_unverified_context(), []
+for line in sys.stdin:
+    for _ in range(int(line)):
+        session = socket.create_connection(("127.0.0.1", port))
+        session.settimeout(60)
+        for command in (b"", b"EHLO client.example.com\\r\\n", b"STARTTLS\\r\\n"):
+            session.sendall(command)
+            session.recv(4096)
+        session = context.wrap_socket(session)
+        session.sendall(b"EHLO client.example.com\\r\\n")
+        session.recv(4096)
+        sessions.append(session)
+    print("ok", flush=True)
+"""
+
 
 def _resident() -> int:
     return int(Path("/proc/self/statm").read_text().split()[1]) * 4096
 
 
-async def test_an_idle_tls_session_costs_little(request: pytest.FixtureRequest) -> None:
-    if "uvloop" not in type(asyncio.get_running_loop()).__module__:
-        pytest.skip("asyncio's own TLS keeps a quarter of a megabyte for each connection")
+async def test_an_idle_tls_session_costs_little() -> None:
+    raise_limit()
     async with running(smtpd_client_connection_count_limit="0", **OFFERS) as server:
-        warm = [await _secured(server) for _ in range(20)]
-        before = _resident()
-        count = 200
-        # Client and server are in this process: both sides are measured, the client with its stream buffers.
-        talks = [await _secured(server) for _ in range(count)]
-        assert (_resident() - before) / count < 120_000
-        for talk in warm + talks:
-            talk.close()
+        pipe = asyncio.subprocess.PIPE
+        arguments = ["-c", _IDLE_CLIENTS, str(server.port)]
+        clients = await asyncio.create_subprocess_exec(sys.executable, *arguments, stdin=pipe, stdout=pipe)
+        assert clients.stdin and clients.stdout
+
+        async def connect(count: int) -> int:
+            clients.stdin.write(b"%d\n" % count)
+            assert await asyncio.wait_for(clients.stdout.readline(), 100) == b"ok\n"
+            return _resident()
+
+        before = await connect(50)
+        after = await connect(1000)
+        clients.stdin.close()
+        await clients.wait()
+        assert (after - before) / 1000 < 40 * 1024
