@@ -19,6 +19,9 @@ from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import DraftContent
 from pymta.spool.ids import QueueIds
 
+# After a failed sync, how long nothing is accepted here: twice that each further time.
+_FIRST_PAUSE = 1.0
+_LONGEST_PAUSE = 60.0
 _NO_QUEUE_MANAGER = "the queue manager is not there"
 
 
@@ -47,6 +50,8 @@ class RemoteQueue:
         self._long_ids = long_ids
         self._ids: QueueIds | None = None
         self._disk_failure = ""
+        self._pause = _FIRST_PAUSE
+        self._paused_until = 0.0
         self._on_welcome = on_welcome
         self._faults = faults
         self.upstream = Upstream(socket, token, SMTPD, number, on_welcome=self._welcomed)
@@ -67,7 +72,7 @@ class RemoteQueue:
 
     def new_content(self, queue_id: QueueId) -> ContentWriter:
         """Raises SpoolError where the message could not be stored anyway."""
-        if self._disk_failure:
+        if self._disk_failure and self._clock.monotonic() < self._paused_until:
             raise SpoolError(self._disk_failure)
         if not self.upstream.is_up:
             raise SpoolError(_NO_QUEUE_MANAGER)
@@ -104,12 +109,21 @@ class RemoteQueue:
         return answer
 
     async def _sync(self, content: DraftContent) -> None:
-        """Where the disk failed, nothing more is accepted: what it has dropped since, nobody can tell."""
+        """Where the disk failed, nothing is accepted for a while; then a new file shows whether it is sound again."""
         try:
             await asyncio.to_thread(content.sync)
+            self._disk_failure, self._pause = "", _FIRST_PAUSE
         except OSError as error:
             content.abandon()
             text = f"content file: {error.strerror}"
             if error.errno not in NO_SPACE:
-                self._disk_failure = text
+                self._note_failure(text)
             raise SpoolError(text) from error
+
+    def _note_failure(self, text: str) -> None:
+        """Messages that were under way together fail together: that is one failure."""
+        now = self._clock.monotonic()
+        self._disk_failure = text
+        if now >= self._paused_until:
+            self._paused_until = now + self._pause
+            self._pause = min(self._pause * 2, _LONGEST_PAUSE)

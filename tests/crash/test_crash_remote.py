@@ -8,6 +8,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
+import pytest
+
 from pymta.testing import Act, ScriptedPeer
 from tests.support.load import PeerThread, Sink, message
 from tests.support.system import PymtaSystem, eventually
@@ -31,7 +33,7 @@ def test_a_remote_that_never_answers_the_final_dot(pymta_system: Start) -> None:
     script = {".": [Act.SILENCE, Act.SILENCE, "250 2.0.0 Ok: taken"]}
     sink = Sink()
     with PeerThread(ScriptedPeer(script)) as peer, sink, sink.running():
-        system = start(pymta_system, peer, sink, smtp_data_done_timeout="2s")
+        system = start(pymta_system, peer, sink, smtp_data_done_timeout="2s", process_model="roles")
         queue_id = system.send("a@bad.example", message("slow"))
         eventually(lambda: "." in peer.script and peer.verbs.count("DATA") == 1)
         # The answer is in flight when pymta dies: the message is sent again.
@@ -84,11 +86,18 @@ def test_a_remote_that_drops_after_every_step(pymta_system: Start) -> None:
         assert all("127.0.0.1" in reason for reason in reasons)
 
 
-def test_no_file_descriptors_left(pymta_system: Start) -> None:
+@pytest.mark.parametrize("model", ["single", "roles"])
+def test_no_file_descriptors_left(pymta_system: Start, model: str) -> None:
     sink = Sink()
     with sink, sink.running():
         system = pymta_system(
-            {"relayhost": f"[127.0.0.1]:{sink.port}", "smtpd_client_connection_count_limit": "0", **QUICK},
+            {
+                "process_model": model,
+                "smtpd_processes": "1",
+                "relayhost": f"[127.0.0.1]:{sink.port}",
+                "smtpd_client_connection_count_limit": "0",
+                **QUICK,
+            },
             wrapper=("prlimit", "--nofile=70:70"),
         )
         sent = [system.send("a@sink.example", message("before"))]

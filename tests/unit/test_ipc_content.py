@@ -1,10 +1,13 @@
 """Content that another process wrote: stored whole, or not at all and nothing left behind."""
 
 import asyncio
+import errno
+import os
 from pathlib import Path
 
 import pytest
 
+from pymta.app.remote_queue import RemoteQueue
 from pymta.errors import SpoolError
 from pymta.model.address import Address
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueName
@@ -13,7 +16,7 @@ from pymta.spool import SqliteSpool
 from pymta.spool.content import file_path
 from pymta.spool.handover import DraftContent, clear_drafts, drafts_folder
 from pymta.spool.ids import QueueIds
-from pymta.testing import RecordingLog
+from pymta.testing import ManualClock, RecordingLog
 
 LARGE = b"0123456789abcdef" * 8192
 WRITER = 3
@@ -118,3 +121,41 @@ async def test_a_writer_goes_on_above_what_the_spool_has_seen(spool: SqliteSpool
     await spool.open()
     assert spool.last_id_time >= ahead
     assert await asyncio.wait_for(spool.counts(), 5) == {}
+
+
+async def test_after_a_failed_sync_a_writer_takes_nothing_for_a_while_and_then_tries_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock, broken = ManualClock(), True
+    queue = RemoteQueue(tmp_path, tmp_path / "roles", "token", WRITER, clock, long_ids=False)
+    clear_drafts(tmp_path, WRITER)
+
+    async def store(kind: object, values: object, body: bytes = b"") -> str:
+        return ""
+
+    def sync(descriptor: int) -> None:
+        if broken:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(type(queue.upstream), "is_up", True)
+    monkeypatch.setattr(queue.upstream, "ask", store)
+    monkeypatch.setattr(os, "fsync", sync)
+    queue._welcomed((0, 0))
+
+    async def send() -> None:
+        queue_id = queue.new_queue_id()
+        content = queue.new_content(queue_id)
+        content.write(LARGE)
+        await queue.enqueue(entry(queue_id, len(LARGE)), content)
+
+    for pause in (1.0, 2.0):
+        results = await asyncio.gather(send(), send(), return_exceptions=True)
+        assert [str(one) for one in results] == ["content file: Input/output error"] * 2
+        clock.advance(pause - 0.1)
+        with pytest.raises(SpoolError, match="content file: Input/output error"):
+            queue.new_content(queue.new_queue_id())
+        clock.advance(0.2)
+    broken = False
+    await send()
+    await send()
+    assert len(list(drafts_folder(tmp_path, WRITER).iterdir())) == 2
