@@ -15,7 +15,9 @@ from pymta.protocol.smtp.client import ClientSession
 from pymta.protocol.smtp.client_events import ClientSignal, Event, Phase
 from pymta.runtime.tls_handshake import HandshakeError, start_tls
 
-_CHUNK = 65_536
+_CHUNK = 262_144
+# Below this, one piece made of several is cheaper than several in one system call.
+_JOIN = 16_384
 
 
 @frozen
@@ -83,9 +85,7 @@ class ClientConnection(asyncio.Protocol):
             return
         idle = session.phase is Phase.IDLE
         session.receive_data(data)
-        output = session.data_to_send()
-        if output and self._transport:
-            self._transport.write(output)
+        self.flush()
         if session.has_event:
             self._wake()
         elif idle and not session.is_reusable:
@@ -167,9 +167,15 @@ class ClientConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Hand what the session has to say to the transport."""
-        output = self.session.data_to_send()
-        if output and self._transport:
-            self._transport.write(output)
+        pieces = self.session.pieces_to_send()
+        if not pieces or self._transport is None:
+            return
+        if len(pieces) == 1:
+            self._transport.write(pieces[0])
+        elif sum(map(len, pieces)) < _JOIN:
+            self._transport.write(b"".join(pieces))
+        else:
+            self._transport.writelines(pieces)
 
     async def send_content(self, content: Content) -> None:
         """Send the whole content and the final dot; a lost connection shows in the next event.

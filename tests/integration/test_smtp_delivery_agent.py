@@ -327,7 +327,7 @@ async def test_a_large_message_arrives_whole(streamed: bool) -> None:
         assert hashlib.sha256(peer.messages[0].content).digest() == hashlib.sha256(data).digest()
 
 
-@pytest.mark.parametrize("broken_at", [0, 1, 5])
+@pytest.mark.parametrize("broken_at", [0, 1, 2])
 async def test_half_a_message_is_never_taken_for_a_whole_one(broken_at: int) -> None:
     content = BytesContent(b"0123456789abcdef\r\n" * 40_000, broken_at=broken_at)
     log = RecordingLog()

@@ -159,8 +159,13 @@ class ClientSession:
         return NEED_DATA if self._expected else PAUSED
 
     def data_to_send(self) -> bytes:
-        output, self._output = self._output, []
+        output = self.pieces_to_send()
         return output[0] if len(output) == 1 else b"".join(output)
+
+    def pieces_to_send(self) -> list[bytes]:
+        """The same, for who can write several pieces at once without copying them together."""
+        output, self._output = self._output, []
+        return output
 
     # What the owner tells.
 
