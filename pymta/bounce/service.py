@@ -155,7 +155,7 @@ class BounceService:
             recipient=recipient,
             template=template,
             subject=template.subject,
-            text=expand(name, template.text, self._value, self._times(), self._log),
+            text=expand(name, template.text, self._value, self._settings.times(), self._log),
             report=self._report(entry, pairs, waits=name == "delay"),
             headers_only=headers_only,
             returned=returned,
@@ -210,13 +210,6 @@ class BounceService:
             return self._parameter(name)
         except (KeyError, ConfigError):
             return None
-
-    def _times(self) -> dict[str, float]:
-        settings = self._settings
-        return {
-            "delay_warning_time": settings.delay_warning_time,
-            "maximal_queue_lifetime": settings.maximal_queue_lifetime,
-        }
 
     # --- sending ---
 

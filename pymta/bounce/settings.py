@@ -29,3 +29,10 @@ class BounceSettings:
     disable_verp_bounces: bool
     default_verp_delimiters: str
     smtputf8_enable: bool
+
+    def times(self) -> dict[str, float]:
+        """What templates may ask for in units of their own (`$delay_warning_time_hours`), in seconds."""
+        return {
+            "delay_warning_time": self.delay_warning_time,
+            "maximal_queue_lifetime": self.maximal_queue_lifetime,
+        }

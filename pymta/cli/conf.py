@@ -32,7 +32,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def run(request: Request, warn: Callable[[str], None]) -> list[str]:
     """Do what is asked; the result is what to print. Raises UsageError and ConfigError."""
     if request.listing:
-        return _listing(request.listing)
+        from pymta.cli.conf_other import show_other
+
+        return show_other(request, warn)
     if request.action:
         from pymta.cli.conf_edit import edit
 
@@ -41,11 +43,3 @@ def run(request: Request, warn: Callable[[str], None]) -> list[str]:
         edit(request, request.action, warn)
         return []
     return Files(request, warn).show()
-
-
-def _listing(what: str) -> list[str]:
-    if what == "locks":
-        return ["flock", "fcntl", "dotlock"]
-    from pymta.tables.factory import TYPES
-
-    return sorted(TYPES)

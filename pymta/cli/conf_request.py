@@ -13,15 +13,21 @@ from pymta.config.show import Style
 
 DEFAULT_DIRECTORY = "/etc/postfix"
 
-_OPTIONS = "c:C:deFfhHlmMno:pPvxX#"
+_OPTIONS = "aAbc:C:deFfhHjlmMno:pPqtT:vxX#"
+# One of these says what is shown; those that list something take no other option but -c, -C and -v.
+_LISTINGS = "aAblmtT"
+_EXCLUSIVE = "aAbFlmMpPtT"
+_FREE = {"-c", "-C", "-v", "-q"}
 _CLASSES = ("builtin", "service", "user", "all")
-_MODES = {"-M": "master", "-F": "fields", "-P": "overrides"}
+_MODES = {"-p": "main", "-M": "master", "-F": "fields", "-P": "overrides"}
 _USAGE = (
-    "usage: {} [-c config_dir] [-C param_class] [-d (parameter defaults)] [-e (edit configuration)] [-f (fold lines)] "
-    "[-F (master.cf fields)] [-h (no names)] [-H (no values)] [-l (lock types)] [-m (map types)] [-M (master.cf)] "
+    "usage: {} [-a (server SASL types)] [-A (client SASL types)] [-b (bounce templates)] [-c config_dir] "
+    "[-C param_class] [-d (parameter defaults)] [-e (edit configuration)] [-f (fold lines)] [-F (master.cf fields)] "
+    "[-h (no names)] [-H (no values)] [-j (JSON)] [-l (lock types)] [-m (map types)] [-M (master.cf)] "
     "[-n (non-default parameters)] [-o name=value (override parameter value)] [-p (main.cf, default)] "
-    "[-P (master.cf parameters)] [-v (verbose)] [-x (expand parameter values)] [-X (exclude)] [-# (comment-out)] "
-    "[name...]"
+    "[-P (master.cf parameters)] [-q (no warnings)] [-t (bounce templates)] "
+    "[-T compile-version|run-version|public-key-algorithms] [-v (verbose)] [-x (expand parameter values)] "
+    "[-X (exclude)] [-# (comment-out)] [name...]"
 )
 
 
@@ -44,6 +50,9 @@ class Request:
     classes: frozenset[str] = frozenset(("builtin", "service", "user"))
     overrides: dict[str, str] = field(default_factory=dict)
     listing: str = ""
+    tls_mode: str = ""
+    as_json: bool = False
+    quiet: bool = False
 
 
 def parse_arguments(arguments: Sequence[str], program: str = "postconf") -> Request:
@@ -56,19 +65,31 @@ def parse_arguments(arguments: Sequence[str], program: str = "postconf") -> Requ
     given = {option for option, _ in options}
     for option, value in options:
         _take_value(request, option, value)
-    modes = [name for option, name in _MODES.items() if option in given] + ["main"] * ("-p" in given)
+    modes = [f"-{letter}" for letter in _EXCLUSIVE if f"-{letter}" in given]
     if len(modes) > 1:
-        raise UsageError("specify one of -F -M -p -P")
+        raise UsageError(f"specify one of {' '.join(modes)}")
+    mode = modes[0] if modes else "-p"
+    if mode[1] in _LISTINGS:
+        return _listing(request, mode, given)
     actions = [action for action in Action if action.value in given]
     if len(actions) > 1:
         raise UsageError(f"specify one of {' '.join(action.value for action in actions)}")
     if {"-d", "-n"} <= given:
         raise UsageError("specify one of -d -n")
-    request.mode = modes[0] if modes else "main"
+    request.mode = _MODES[mode]
     request.action = actions[0] if actions else _implied_edit(request)
     request.only_set, request.defaults, request.expand = "-n" in given, "-d" in given, "-x" in given
     request.style = Style("-f" in given, "-h" not in given, "-H" not in given)
-    request.listing = "locks" if "-l" in given else "tables" if "-m" in given else ""
+    request.as_json, request.quiet = "-j" in given, "-q" in given
+    if request.as_json and (request.action or given & {"-f", "-h", "-H"}):
+        raise UsageError("with option -j, do not specify -e, -f, -h, -H, -X or -#")
+    return request
+
+
+def _listing(request: Request, mode: str, given: set[str]) -> Request:
+    for option in sorted(given - _FREE - {mode}):
+        raise UsageError(f"with option {mode}, do not specify {option}")
+    request.listing = mode[1]
     return request
 
 
@@ -83,6 +104,8 @@ def _take_value(request: Request, option: str, value: str) -> None:
     elif option == "-o":
         name, text = assignment(value)
         request.overrides[name] = text
+    elif option == "-T":
+        request.tls_mode = value
 
 
 def _implied_edit(request: Request) -> Action | None:

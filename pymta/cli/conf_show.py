@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from pymta.cli.conf_request import Request, UsageError, matches_key, split_pattern
 from pymta.config import Config
+from pymta.config.deprecated import deprecation
 from pymta.config.lines import logical_lines, read_text
 from pymta.config.maincf import Entry, parse_main
 from pymta.config.mastercf import FIELDS, RawService, read_entry, typed
-from pymta.config.names import TABLE_SETTINGS, broken_tables, service_parameters, survey, table_files
+from pymta.config.names import (
+    TABLE_SETTINGS,
+    broken_tables,
+    deprecations,
+    late_comments,
+    service_parameters,
+    survey,
+    table_files,
+)
 from pymta.config.registry import parameters
 from pymta.config.show import format_assignment, format_command, format_service
 from pymta.errors import ConfigError
@@ -43,7 +53,7 @@ class Files:
             lines = self._show_overrides()
         else:
             lines = self._show_parameters()
-        if not self._request.defaults:
+        if not self._request.defaults and not self._request.quiet:
             self._warn_about_unused()
         return lines
 
@@ -84,6 +94,8 @@ class Files:
     def _warn_about_names(self) -> None:
         for scope, text in broken_tables(self._values, self._services):
             self._warn(f"{'master.cf' if scope else 'main.cf'}: {text}")
+        for scope, _, text in late_comments(self._values, self._services, self._survey):
+            self._warn(f"{self._path(scope)}: {text}")
         for scope, name in self._survey.undefined:
             self._warn(f"{self._path(scope)}: undefined parameter: {name}")
         scopes: list[tuple[RawService | None, list[tuple[str, str]]]] = [(None, list(self._values.items()))]
@@ -95,10 +107,15 @@ class Files:
                     self._warn(f"{self._path(scope)}: read-only parameter assignment: {name}={text}")
 
     def _warn_about_unused(self) -> None:
-        for scope, name, text in self._survey.unused:
+        found = [
+            (scope, name, f"unused parameter: {name}={text}")
+            for scope, name, text in self._survey.unused
+            if not deprecation(name, is_used=False)
+        ]
+        found += deprecations(self._values, self._services, self._survey)
+        for scope, _, text in sorted(found, key=lambda one: one[1]):
             if scope or self._request.mode == "main":
-                self._warn(f"{self._path(scope)}: unused parameter: {name}={text}")
-
+                self._warn(f"{self._path(scope)}: {text}")
         for kind, path in table_files(self._values, self._services):
             self._warn_about_table(kind, path)
 
@@ -142,7 +159,13 @@ class Files:
         return lines
 
     def _parameter_line(self, name: str) -> str:
-        return format_assignment(name, self._parameter_text(name), self._request.style)
+        return self._line(name, self._parameter_text(name))
+
+    def _line(self, name: str, text: str) -> str:
+        """One line of the answer; with -j one JSON object."""
+        if self._request.as_json:
+            return json.dumps({"name": name, "value": " ".join(text.split())}, ensure_ascii=False)
+        return format_assignment(name, text, self._request.style)
 
     def _parameter_text(self, name: str) -> str:
         if self._request.expand and name in self._entries | parameters().keys():
@@ -174,7 +197,12 @@ class Files:
         lines = []
         for _, service in self._selected(2):
             shown = self._expanded(service) if self._request.expand else service
-            lines.append(format_service(shown, self._request.style.fold) if self._request.style.values else shown.key)
+            if self._request.as_json:
+                lines.append(self._line(shown.key, format_service(shown, fold=False)))
+            elif self._request.style.values:
+                lines.append(format_service(shown, self._request.style.fold))
+            else:
+                lines.append(shown.key)
         return lines
 
     def _show_fields(self) -> list[str]:
@@ -185,7 +213,7 @@ class Files:
             for field_name, word in zip(FIELDS, service.fields, strict=True):
                 if fnmatchcase(field_name, rest):
                     text = format_command(service) if field_name == "command" else word
-                    lines.append(format_assignment(f"{service.key}/{field_name}", text, self._request.style))
+                    lines.append(self._line(f"{service.key}/{field_name}", text))
         return lines
 
     def _show_overrides(self) -> list[str]:
@@ -197,7 +225,7 @@ class Files:
             matched.update([rest] if names or rest == "*" else [])
             for name in names:
                 text = self._view(service).text(name) if self._request.expand else values[name]
-                lines.append(format_assignment(f"{service.key}/{name}", text, self._request.style))
+                lines.append(self._line(f"{service.key}/{name}", text))
         for name in self._request.names:
             rest = split_pattern(name, 3)[1]
             if rest not in matched and rest != "*":

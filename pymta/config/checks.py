@@ -6,8 +6,9 @@ from collections.abc import Iterator
 from enum import Enum
 from typing import TYPE_CHECKING
 
+from pymta.config.deprecated import deprecation
 from pymta.config.macros import MacroError, references
-from pymta.config.names import survey
+from pymta.config.names import deprecations, late_comments, survey
 from pymta.config.registry import Parameter, parameters, transport_suffixes
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
@@ -69,9 +70,14 @@ def _odd_names(config: Config) -> Iterator[Problem]:
     found = survey(values, [service.raw for service in config.services])
     transports = tuple(f"_{suffix}" for suffix in transport_suffixes())
     for scope, name, text in found.unused:
+        if deprecation(name, is_used=False):
+            continue
         if config.services or not name.endswith(transports):
             where = scope.where if scope else config.where(name)
             yield Problem(Severity.WARNING, f"unused parameter: {name}={text}", where)
+    services = [service.raw for service in config.services]
+    for scope, name, text in (*late_comments(values, services, found), *deprecations(values, services, found)):
+        yield Problem(Severity.WARNING, text, scope.where if scope else config.where(name))
     for scope, name in found.undefined:
         yield Problem(Severity.WARNING, f"undefined parameter: {name}", scope.where if scope else "")
     for name, entry in config.entries.items():

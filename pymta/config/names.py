@@ -6,10 +6,11 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
+from pymta.config.deprecated import deprecation
 from pymta.config.macros import MacroError, balanced, references
 from pymta.config.mastercf import RawService
 from pymta.config.registry import parameters, transport_suffixes
-from pymta.config.values import split_list
+from pymta.config.values import late_comment, split_list
 
 _NOT_KNOWN = ("obsolete", "template", "service")
 _TRANSPORTS = frozenset(("smtp", "lmtp", "local", "virtual", "pipe", "error"))
@@ -97,6 +98,36 @@ def survey(values: Mapping[str, str], services: Sequence[RawService]) -> Survey:
         visible = known.union(values, one)
         found.undefined.extend((service, name) for name in _references(one) if name not in visible)
     return found
+
+
+def deprecations(
+    values: Mapping[str, str], services: Sequence[RawService], found: Survey
+) -> Iterator[tuple[RawService | None, str, str]]:
+    """Scope, name and warning of each parameter that is set and has no future."""
+    unused = {(scope, name) for scope, name, _ in found.unused}
+    for scope, own in _scopes(values, services):
+        for name in own:
+            if warning := deprecation(name, is_used=(scope, name) not in unused):
+                yield scope, name, warning
+
+
+def late_comments(
+    values: Mapping[str, str], services: Sequence[RawService], found: Survey
+) -> Iterator[tuple[RawService | None, str, str]]:
+    """Scope, name and warning of each comment behind other text, which Postfix takes for text or for the end of it."""
+    unused = {(scope, name) for scope, name, _ in found.unused}
+    for scope, own in _scopes(values, services):
+        for name, text in own.items():
+            if (scope, name) not in unused and (comment := late_comment(text)):
+                yield scope, name, f"#comment after other text is not allowed: {comment}"
+
+
+def _scopes(
+    values: Mapping[str, str], services: Sequence[RawService]
+) -> Iterator[tuple[RawService | None, Mapping[str, str]]]:
+    yield None, values
+    for service in services:
+        yield service, dict(service.overrides)
 
 
 def broken_tables(values: Mapping[str, str], services: Sequence[RawService]) -> list[tuple[RawService | None, str]]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 from pymta.config.macros import balanced
 
@@ -59,20 +60,39 @@ def check_length(text: str, minimum: int, maximum: int) -> str:
 def split_list(text: str) -> list[str]:
     """Items separated by blanks and commas; text in balanced `{ }` stays together, braces included.
 
-    An opening brace that is never closed takes the rest of the text, as Postfix does.
+    An opening brace that is never closed takes the rest of the text, as Postfix does. An item that begins with `#`
+    ends the list, as in Postfix since 3.8; `late_comment` finds it for a warning.
     """
-    if "{" not in text:
+    if "{" not in text and "#" not in text:
         return [item for item in _SEPARATOR.split(text) if item]
     items: list[str] = []
+    for start, end in _items(text):
+        if text[start] == "#":
+            break
+        items.append(text[start:end])
+    return items
+
+
+def late_comment(text: str) -> str | None:
+    """The `#comment` behind other text of a value, as postconf(1) shows it: its first word and 20 more characters."""
+    if "#" not in text:
+        return None
+    for start, end in _items(text):
+        if text[start] == "#":
+            return f"{text[start:end]} {text[end + 1 : end + 21]}..."
+    return None
+
+
+def _items(text: str) -> Iterator[tuple[int, int]]:
+    """Where each item begins and ends."""
     position = 0
     while position < len(text):
         if text[position] in _SEPARATORS:
             position += 1
             continue
         end = _item_end(text, position)
-        items.append(text[position:end])
+        yield position, end
         position = end
-    return items
 
 
 def _item_end(text: str, position: int) -> int:

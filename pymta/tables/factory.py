@@ -15,7 +15,7 @@ from pymta.tables.kinds import SILENT
 from pymta.tables.lists import AddressList, DomainList, ListCompiler, NetworkList, StringList
 from pymta.tables.maps import Maps
 from pymta.tables.patterns import PatternTable, PerlSyntax, PosixSyntax
-from pymta.tables.text import split_list
+from pymta.tables.text import before_comment, split_list
 
 TYPES = INDEXED_TYPES | {
     *(
@@ -72,7 +72,7 @@ class TableFactory:
 
     def maps(self, text: str, title: str = "") -> Maps:
         """The tables of a parameter such as `virtual_alias_maps`; `title` is its name, for messages."""
-        return Maps([self.open(item) for item in split_list(text)], title)
+        return Maps([self.open(item) for item in before_comment(split_list(text))], title)
 
     def domain_list(self, text: str, parent_domains: bool = False, *, title: str = "") -> DomainList:
         """`parent_domains`: a pattern `example.com` matches what is below it too; else only `.example.com` does."""

@@ -16,7 +16,7 @@ from pymta.tables.entries import decode
 from pymta.tables.kinds import takes_partial_keys
 from pymta.tables.network import NetworkSet, Packed, pack, parse_network
 from pymta.tables.search import Parents, parent_domains
-from pymta.tables.text import fold, logical_lines, split_list
+from pymta.tables.text import before_comment, fold, logical_lines, split_list
 from pymta.tables.watch import Unusable, WatchedFile
 
 
@@ -133,7 +133,7 @@ class ListCompiler:
 
     def compile(self, text: str, negated: bool = False, depth: int = 0) -> list[Element]:
         elements: list[Element] = []
-        for item in split_list(text):
+        for item in before_comment(split_list(text)):
             pattern = item.lstrip("!")
             self._add(elements, pattern, negated ^ bool((len(item) - len(pattern)) % 2), depth)
         return elements

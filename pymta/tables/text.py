@@ -81,6 +81,11 @@ def split_list(text: str, separators: str = LIST_SEPARATORS) -> list[str]:
     return items
 
 
+def before_comment(items: list[str]) -> list[str]:
+    """What of a parameter's value counts: an item that begins with `#` ends it, as in Postfix since 3.8."""
+    return next((items[:at] for at, item in enumerate(items) if item.startswith("#")), items)
+
+
 def _split_plain(text: str, separators: str) -> list[str]:
     return [item for item in re.split(f"[{re.escape(separators)}]+", text) if item]
 

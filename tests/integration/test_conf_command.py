@@ -1,6 +1,7 @@
 """pymta-conf as a user runs it."""
 
 import os
+import ssl
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,16 @@ def run(conf: Path, capsys: pytest.CaptureFixture[str], *arguments: str) -> tupl
         (["-P", "smtp/inet/syslog_name"], "smtp/inet/syslog_name = postfix/$myhostname\n"),
         (["-F", "slow/unix/command", "*/inet/type"], "slow/unix/command = smtp\nsmtp/inet/type = inet\n"),
         (["-l"], "flock\nfcntl\ndotlock\n"),
+        (["-A"], "cyrus\n"),
+        (["-a"], "app\ncyrus\ndovecot\nfile\n"),
+        (["-T", "public-key-algorithms"], "dsa\necdsa\nrsa\n"),
+        (["-T", "run-version"], f"{ssl.OPENSSL_VERSION}\n"),
+        (["-j", "mydestination"], '{"name": "mydestination", "value": "$myhostname, localhost"}\n'),
+        (["-xj", "mydestination"], '{"name": "mydestination", "value": "mx.example.com, localhost"}\n'),
+        (["-Pj"], '{"name": "smtp/inet/syslog_name", "value": "postfix/$myhostname"}\n'),
+        (["-Fj", "slow/unix/type"], '{"name": "slow/unix/type", "value": "unix"}\n'),
+        (["-Mj", "slow"],
+         '{"name": "slow/unix", "value": "slow unix - - n - - smtp"}\n'),
     ],
 )  # fmt: skip
 def test_show(conf: Path, capsys: pytest.CaptureFixture[str], arguments: list[str], printed: str) -> None:
@@ -78,7 +89,14 @@ def test_show_everything_is_sorted_and_complete(conf: Path, capsys: pytest.Captu
     ("arguments", "message"),
     [
         (["-nd"], "fatal: specify one of -d -n"),
-        (["-MP"], "fatal: specify one of -F -M -p -P"),
+        (["-aA"], "fatal: specify one of -a -A"),
+        (["-at", "-F"], "fatal: specify one of -a -F -t"),
+        (["-tx"], "fatal: with option -t, do not specify -x"),
+        (["-b", "-o", "a=b"], "fatal: with option -b, do not specify -o"),
+        (["-b", "one", "two"], "fatal: options -b and -t require at most one template file"),
+        (["-t", "nosuch"], "fatal: open nosuch: No such file or directory"),
+        (["-jh"], "fatal: with option -j, do not specify"),
+        (["-MP"], "fatal: specify one of -M -P"),
         (["-C", "other"], 'fatal: unknown -C option value "other" in "other"'),
         (["-Z"], "fatal: option -Z not recognized; usage:"),
         (["-e", "a b=c"], "fatal: missing '=' after attribute name"),
@@ -103,6 +121,16 @@ def test_wrong_use(conf: Path, capsys: pytest.CaptureFixture[str], arguments: li
     ("arguments", "message"),
     [
         (["nosuch"], "warning: nosuch: unknown parameter"),
+        (["-T", "all"], "warning: unknown 'postconf -T' mode: all"),
+        (
+            ["-o", "smtpd_use_tls=yes", "-n"],
+            'warning: main.cf: support for parameter "smtpd_use_tls" will be removed; '
+            'instead, specify "smtpd_tls_security_level"',
+        ),
+        (
+            ["-o", "default_process_limit=200 # raised for the campaign", "-n"],
+            "warning: main.cf: #comment after other text is not allowed: # raised for the campa...",
+        ),
         (["-M", "nosuch"], 'warning: unmatched request: "nosuch"'),
         (["-P", "smtp/inet/biff"], 'warning: unmatched request: "smtp/inet/biff"'),
         (["-o", "nosuch=1", "-n"], "warning: main.cf: unused parameter: nosuch=1"),
@@ -113,6 +141,33 @@ def test_warnings(conf: Path, capsys: pytest.CaptureFixture[str], arguments: lis
     status, _, errors = run(conf, capsys, *arguments)
     assert status == 0
     assert message in errors
+
+
+@pytest.mark.parametrize("name", ["smtpd_use_tls", "nosuch"])
+def test_names_go_without_a_warning_on_request(conf: Path, capsys: pytest.CaptureFixture[str], name: str) -> None:
+    assert run(conf, capsys, "-o", f"{name}=yes", "-nq")[2] == ""
+
+
+def test_bounce_templates_are_shown_as_written_and_expanded(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (conf / "bounce.cf").write_text(
+        "delay_template = <<X\nSubject: late\n\nHi $myhostname $delay_warning_time_hours\nX\n"
+    )
+    with (conf / "main.cf").open("a") as file:
+        file.write(f"delay_warning_time = 4h\nbounce_template_file = {conf}/bounce.cf\n")
+    written = run(conf, capsys, "-t")[1]
+    assert "delay_template = <<EOF\nCharset: us-ascii\n" in written
+    assert "\nSubject: late\n" in written
+    assert "\nHi $myhostname $delay_warning_time_hours\nEOF\n\nsuccess_template = <<EOF\n" in written
+    expanded = run(conf, capsys, "-b")[1]
+    assert "expanded_delay_text = <<EOF\nHi mx.example.com 4\nEOF\n\nexpanded_success_text = <<EOF\n" in expanded
+    assert "Hi" not in run(conf, capsys, "-b", "")[1]
+
+
+def test_an_unknown_name_in_a_template_is_fatal(conf: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (conf / "bounce.cf").write_text("failure_template = <<X\n\n$nosuch\nX\n")
+    status, printed, errors = run(conf, capsys, "-b", f"{conf}/bounce.cf")
+    assert (status, printed) == (1, "")
+    assert "undefined $name in failure template" in errors
 
 
 def test_a_missing_directory_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

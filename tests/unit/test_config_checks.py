@@ -14,6 +14,9 @@ def check(main: str, master: str = "", acted_on: str = "", tmp_path: Path | None
     return [str(problem) for problem in Config.load(tmp_path).check(frozenset(acted_on.split()))]
 
 
+OLD_NAME = 'support for parameter "virtual_maps" will be removed; instead, specify "virtual_alias_maps"'
+
+
 @pytest.mark.parametrize(
     ("main", "acted_on", "expected"),
     [
@@ -36,9 +39,12 @@ def check(main: str, master: str = "", acted_on: str = "", tmp_path: Path | None
           'error: main.cf:2: y: unreasonable macro call nesting: "y" (y -> x -> y)']),
         ("luser_relay = ${a\n", "luser_relay", ['error: main.cf:1: luser_relay: truncated macro reference: "${a"']),
         # An old name counts where the newer one that looks at it is acted on.
-        ("virtual_maps = hash:x\n", "virtual_alias_maps", []),
+        ("virtual_maps = hash:x\n", "virtual_alias_maps", [f"warning: main.cf:1: {OLD_NAME}"]),
         ("virtual_maps = hash:x\n", "",
-         ["warning: main.cf:1: virtual_maps: known, but this version does not act on it"]),
+         [f"warning: main.cf:1: {OLD_NAME}",
+          "warning: main.cf:1: virtual_maps: known, but this version does not act on it"]),
+        ("relayhost = x # not y\n", "relayhost",
+         ["warning: main.cf:1: #comment after other text is not allowed: # not y..."]),
         # What a value that is acted on takes over is acted on.
         ("mua_x = $smtpd_sasl_path\nrelayhost = $mua_x\nsmtpd_sasl_path = p\n", "relayhost", []),
     ],

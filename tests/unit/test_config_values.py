@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.config.values import parse_bool, parse_int, parse_time, split_list
+from pymta.config.values import late_comment, parse_bool, parse_int, parse_time, split_list
 
 
 @pytest.mark.parametrize(
@@ -84,6 +84,9 @@ def test_bad_bool(text: str) -> None:
         ("a {b c", ["a", "{b c"]),
         ("a} b", ["a}", "b"]),
         ("x{a b}y z", ["x{a b}y", "z"]),
+        ("a # b, c", ["a"]),
+        ("# a", []),
+        ("a#b {# c} d", ["a#b", "{# c}", "d"]),
     ],
 )
 def test_list(text: str, items: list[str]) -> None:
@@ -101,3 +104,17 @@ def test_list_gives_back_what_was_joined(items: list[str]) -> None:
 @given(st.text(alphabet="a {},", max_size=30))
 def test_list_loses_nothing_but_separators(text: str) -> None:
     assert "".join(split_list(text)).replace(" ", "").replace(",", "") == text.replace(" ", "").replace(",", "")
+
+
+@pytest.mark.parametrize(
+    ("text", "comment"),
+    [
+        ("a b", None),
+        ("a#b {# c}", None),
+        ("200 # raised for the campaign", "# raised for the campa..."),
+        ("a, #x", "#x ..."),
+        ("#x y", "#x y..."),
+    ],
+)
+def test_a_comment_behind_text_is_found(text: str, comment: str | None) -> None:
+    assert late_comment(text) == comment
