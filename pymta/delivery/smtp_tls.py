@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from pymta.delivery.hosts import Destination, Failure, Host
@@ -13,7 +14,7 @@ from pymta.delivery.smtp_tls_settings import ClientTlsSettings
 from pymta.errors import ConfigError
 from pymta.model.tls import TlsSession
 from pymta.ports import Log
-from pymta.runtime.tls_context import Authorities, client_context, ssl_options
+from pymta.runtime.tls_context import Authorities, client_context, limit_chain, set_groups, ssl_options
 from pymta.runtime.tls_files import KeyPair, PemFiles, Stamp
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.runtime.tls_log import parse_tls_loglevel
@@ -83,7 +84,7 @@ class ClientTls:
         self, secured: ssl.SSLObject, policy: SecurityPolicy, host: Host, destination: Destination | Host
     ) -> TlsSession:
         digest = self.settings.tls_fingerprint_digest
-        tls = describe_session(secured, is_server=False, digest=digest)
+        tls = describe_session(secured, is_server=False, digest=digest, with_details=self._level.summary)
         is_right = self._is_right(secured, tls, policy, host, destination)
         if self._level.certificates and tls.certificate:
             shown = tls.certificate
@@ -91,7 +92,7 @@ class ClientTls:
                 f"{host.relay}: subject_CN={shown.subject}, issuer={shown.issuer}, "
                 f"fingerprint={shown.fingerprint}, pkey_fingerprint={shown.public_key_fingerprint}"
             )
-        return describe_session(secured, is_server=False, digest=digest, is_verified=True) if is_right else tls
+        return replace(tls, is_verified=True) if is_right else tls
 
     def _is_right(
         self,
@@ -145,6 +146,8 @@ class ClientTls:
         ciphers = cipher_string(lists, policy.ciphers, policy.excluded)
         context = client_context(parse_protocols(policy.protocols), ciphers, must_trust=policy.level.must_trust)
         context.options |= ssl_options(settings.tls_ssl_options)
+        set_groups(context, settings.tls_eecdh_auto_curves, settings.tls_ffdhe_auto_groups)
+        limit_chain(context, settings.tls_scert_verifydepth)
         Authorities(settings.tls_CAfile, settings.tls_CApath, settings.tls_append_default_CA, policy.anchors).load(
             context, self._files
         )

@@ -15,6 +15,8 @@ class ClientTlsSettings:
     tls_medium_cipherlist: str
     tls_null_cipherlist: str
     tls_ssl_options: str
+    tls_eecdh_auto_curves: str
+    tls_ffdhe_auto_groups: str
     tls_wildcard_matches_multiple_labels: bool
     minimal_backoff_time: float
     use_tls: bool
@@ -42,6 +44,7 @@ class ClientTlsSettings:
     tls_per_site: str
     tls_policy_maps: str
     tls_protocols: str
+    tls_scert_verifydepth: int
     tls_secure_cert_match: str
     tls_security_level: str
     tls_servername: str
@@ -50,7 +53,7 @@ class ClientTlsSettings:
     tls_wrappermode: bool
 
 
-_UNPREFIXED = 7
+_UNPREFIXED = 9
 
 
 def _prefixed(prefix: str) -> type[ClientTlsSettings]:

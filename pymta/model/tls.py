@@ -24,6 +24,7 @@ class TlsSession:
 
     `is_trusted`: the certificate chain ends at a trusted authority. `is_verified`: it is also the one that the
     policy asks for, by name or by fingerprint. `asked_for_certificate` tells that a client could have shown one.
+    `server_name` is what a client asked for by SNI, `is_name_known` whether tls_server_sni_maps have it.
     """
 
     protocol: str
@@ -36,6 +37,7 @@ class TlsSession:
     is_verified: bool = False
     asked_for_certificate: bool = False
     server_name: str = ""
+    is_name_known: bool = True
 
     @property
     def standing(self) -> str:

@@ -8,6 +8,7 @@ import ssl
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 from pymta.runtime.tls_files import PemFiles
+from pymta.runtime.tls_openssl import openssl
 from pymta.runtime.tls_values import Protocols, set_ciphers
 
 
@@ -49,6 +50,28 @@ def ssl_options(text: str) -> ssl.Options:
                 raise ValueError(f'unknown or unusable TLS option "{word}"')
             options |= known
     return options
+
+
+def set_groups(context: ssl.SSLContext, *texts: str) -> None:
+    """`tls_eecdh_auto_curves` and `tls_ffdhe_auto_groups`: groups for the exchange of keys, best first.
+
+    Names that OpenSSL does not know are left out; where it knows none, its own list stays. Raises ValueError then.
+    """
+    names = [name for text in texts for name in re.split(r"[,:\s]+", text) if name]
+    library = openssl()
+    if not names or library is None:
+        return
+    scratch = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    known = [name for name in names if library.set_groups(scratch, name)]
+    if not known or not library.set_groups(context, ":".join(known)):
+        raise ValueError(f'none of the groups in "{" ".join(names)}" is known to OpenSSL')
+
+
+def limit_chain(context: ssl.SSLContext, depth: int) -> None:
+    """`*_verifydepth`: the root's distance from the certificate, which is at 0; a chain has an authority at least."""
+    library = openssl()
+    if library:
+        library.set_verify_depth(context, max(depth, 1) - 1)
 
 
 def server_context(protocols: Protocols, ciphers: str, *, prefer_own_ciphers: bool, tickets: bool) -> ssl.SSLContext:

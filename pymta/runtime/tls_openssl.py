@@ -23,6 +23,7 @@ _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _VERIFY_PEER = 1
 _GET_PEER_TMP_KEY, _GET_TMP_KEY = 109, 133
 _GET_PEER_SIGNATURE_NID, _GET_SIGNATURE_NID = 108, 132
+_SET_GROUPS_LIST = 92
 _RSA, _RSA_PSS, _EC = 6, 912, 408
 
 _AcceptAny = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
@@ -40,6 +41,8 @@ class OpenSsl:
         pointer, number = ctypes.c_void_p, ctypes.c_int
         self._bind("SSL_CTX_set_verify", None, pointer, number, pointer)
         self._bind("SSL_CTX_get_verify_mode", number, pointer)
+        self._bind("SSL_CTX_set_verify_depth", None, pointer, number)
+        self._bind("SSL_CTX_ctrl", ctypes.c_long, pointer, number, ctypes.c_long, pointer)
         self._bind("SSL_get_verify_result", ctypes.c_long, pointer)
         self._bind("X509_verify_cert_error_string", ctypes.c_char_p, ctypes.c_long)
         self._bind("SSL_ctrl", ctypes.c_long, pointer, number, ctypes.c_long, pointer)
@@ -70,6 +73,14 @@ class OpenSsl:
     def ask_for_certificate(self, context: ssl.SSLContext) -> None:
         """Make a server's `context` ask clients for a certificate and take any, or none."""
         self._library.SSL_CTX_set_verify(_inner(context), _VERIFY_PEER, ctypes.cast(_accept_any, ctypes.c_void_p))
+
+    def set_groups(self, context: ssl.SSLContext, names: str) -> bool:
+        """Exchange keys in these groups only (`X25519:prime256v1`), best first; False where one is not known."""
+        return bool(self._library.SSL_CTX_ctrl(_inner(context), _SET_GROUPS_LIST, 0, names.encode("ascii", "replace")))
+
+    def set_verify_depth(self, context: ssl.SSLContext, authorities: int) -> None:
+        """How many authorities may stand between a certificate and the one that is trusted."""
+        self._library.SSL_CTX_set_verify_depth(_inner(context), authorities)
 
     def trust_error(self, connection: ssl.SSLObject) -> str:
         """Why the other side's certificate is not trusted; empty where it is."""

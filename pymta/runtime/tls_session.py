@@ -16,9 +16,12 @@ def describe_session(
     digest: str,
     is_verified: bool = False,
     asked_for_certificate: bool = False,
-    server_name: str = "",
+    with_details: bool = True,
 ) -> TlsSession:
-    """Read what there is to know of `connection`; `digest` makes the fingerprints (`sha256`)."""
+    """Read what there is to know of `connection`; `digest` makes the fingerprints (`sha256`).
+
+    `with_details` costs 50 us and is for whoever shows them.
+    """
     name, _, bits = connection.cipher() or ("", "", 0)
     library = openssl()
     certificate = peer_certificate(connection, digest)
@@ -32,12 +35,11 @@ def describe_session(
         cipher=name,
         bits=bits,
         algorithm_bits=_algorithm_bits(name, bits),
-        details=library.details(connection, is_server=is_server) if library else "",
+        details=library.details(connection, is_server=is_server) if library and with_details else "",
         certificate=certificate,
         is_trusted=is_trusted,
         is_verified=is_verified,
         asked_for_certificate=asked_for_certificate,
-        server_name=server_name,
     )
 
 

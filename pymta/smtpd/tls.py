@@ -14,7 +14,7 @@ from pymta.errors import ConfigError
 from pymta.model.tls import TlsSession
 from pymta.ports import Clock, Log
 from pymta.protocol.smtp.server_options import ServerOptions
-from pymta.runtime.tls_context import Authorities, server_context, ssl_options
+from pymta.runtime.tls_context import Authorities, limit_chain, server_context, set_groups, ssl_options
 from pymta.runtime.tls_files import KeyPair, PemFiles, Stamp
 from pymta.runtime.tls_handshake import HandshakeError, start_tls
 from pymta.runtime.tls_log import parse_tls_loglevel
@@ -22,7 +22,7 @@ from pymta.runtime.tls_openssl import openssl
 from pymta.runtime.tls_session import describe_session
 from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols, split_exclusions
 from pymta.smtpd.tls_names import ServerNames
-from pymta.smtpd.tls_settings import ServerLevel, SmtpdTlsSettings, server_level
+from pymta.smtpd.tls_settings import ServerLevel, SmtpdTlsSettings, key_exchange_curves, server_level
 from pymta.tables import Maps
 
 T = TypeVar("T")
@@ -120,7 +120,11 @@ class ServerTls:
             is_server=True,
             digest=self.settings.smtpd_tls_fingerprint_digest,
             asked_for_certificate=self._asks,
+            with_details=self.log_level.summary or self.settings.smtpd_tls_received_header,
         )
+        if self._names:
+            name, is_known = self._names.name_of(connection)
+            tls = replace(tls, server_name=name, is_name_known=is_known)
         return secured, tls
 
     def note_failure(self, label: str, error: HandshakeError) -> None:
@@ -215,6 +219,9 @@ class ServerTls:
         prefer = settings.tls_preempt_cipherlist
         context = _checked(name, lambda: server_context(protocols, ciphers, prefer_own_ciphers=prefer, tickets=tickets))
         context.options |= _checked("tls_ssl_options", lambda: ssl_options(settings.tls_ssl_options))
+        curves = key_exchange_curves(settings)
+        _checked("tls_eecdh_auto_curves", lambda: set_groups(context, curves, settings.tls_ffdhe_auto_groups))
+        limit_chain(context, settings.smtpd_tls_ccert_verifydepth)
         authorities = Authorities(settings.smtpd_tls_CAfile, settings.smtpd_tls_CApath, settings.tls_append_default_CA)
         authorities.load(context, self._files)
         if self._asks:

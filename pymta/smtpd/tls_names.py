@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import ssl
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -31,9 +32,14 @@ class ServerNames:
         self._files = files
         self._log = log
         self._contexts: dict[str, tuple[tuple[Stamp | None, ...], ssl.SSLContext]] = {}
+        self._asked: weakref.WeakKeyDictionary[ssl.SSLObject, tuple[str, bool]] = weakref.WeakKeyDictionary()
 
     def forget(self) -> None:
         self._contexts.clear()
+
+    def name_of(self, connection: ssl.SSLObject) -> tuple[str, bool]:
+        """The name that `connection` asked for, and whether the tables have it."""
+        return self._asked.pop(connection, ("", False))
 
     def choose(self, connection: Any, name: str | None, default: ssl.SSLContext) -> int | None:
         """ssl's callback: put the named context in; None goes on, a number is the alert that ends the handshake."""
@@ -43,6 +49,7 @@ class ServerNames:
             value = self._find(name.lower())
             if value is not None:
                 connection.context = self._context(value)
+            self._asked[connection] = name, value is not None
         except (ConfigError, TableError) as error:
             self._log.warning(f"tls_server_sni_maps: {name}: {error}")
             return int(ssl.ALERT_DESCRIPTION_INTERNAL_ERROR)

@@ -35,11 +35,17 @@ class SmtpdTlsSettings:
     tls_null_cipherlist: str
     tls_preempt_cipherlist: bool
     tls_ssl_options: str
+    tls_eecdh_auto_curves: str
+    tls_eecdh_strong_curve: str
+    tls_eecdh_ultra_curve: str
+    tls_ffdhe_auto_groups: str
+    smtpd_tls_eecdh_grade: str
     smtpd_tls_CAfile: str
     smtpd_tls_CApath: str
     tls_append_default_CA: bool
     smtpd_tls_ask_ccert: bool
     smtpd_tls_req_ccert: bool
+    smtpd_tls_ccert_verifydepth: int
     smtpd_tls_fingerprint_digest: str
     smtpd_tls_session_cache_timeout: float
     smtpd_tls_loglevel: str
@@ -54,6 +60,22 @@ class ServerLevel(IntEnum):
     NONE = 0
     MAY = 1
     ENCRYPT = 2
+
+
+def key_exchange_curves(settings: SmtpdTlsSettings) -> str:
+    """The curves of `smtpd_tls_eecdh_grade`; `none` is a word of the past for `auto`. Raises ConfigError."""
+    grades = {
+        "auto": settings.tls_eecdh_auto_curves,
+        "none": settings.tls_eecdh_auto_curves,
+        "strong": settings.tls_eecdh_strong_curve,
+        "ultra": settings.tls_eecdh_ultra_curve,
+    }
+    grade = settings.smtpd_tls_eecdh_grade.strip().lower()
+    if grade not in grades:
+        raise ConfigError(
+            f'invalid EECDH grade "{grade}"; expected auto, strong or ultra', name="smtpd_tls_eecdh_grade"
+        )
+    return grades[grade]
 
 
 def server_level(settings: SmtpdTlsSettings) -> tuple[ServerLevel, str]:

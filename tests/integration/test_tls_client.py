@@ -16,7 +16,7 @@ from pymta.tables import TableFactory
 from pymta.testing import RecordingLog, ScriptedPeer
 from tests.support.smtp_client import MESSAGE, request, tls_agent
 from tests.support.smtpd import Running, running
-from tests.support.tls import Pair, authority, lone_pair, server_pair
+from tests.support.tls import Pair, authority, deputy, lone_pair, server_pair
 
 SENT, DEFERRED = Outcome.SENT, Outcome.DEFERRED
 NOT_VERIFIED = ("4.7.5", "Server certificate not verified")
@@ -109,6 +109,14 @@ async def test_a_trust_anchor_stands_for_all_authorities(tmp_path: Path) -> None
             table.write_text(f"[127.0.0.1]:{server.port} verify match=lone.example.com tafile={anchor}\n")
             maps = TableFactory(base=tmp_path).maps(f"texthash:{table}", "policy")
             assert (await _deliver(server.port, RecordingLog(), maps)).outcome is outcome
+
+
+@pytest.mark.parametrize(("depth", "outcome"), [("1", DEFERRED), ("2", SENT)])
+async def test_how_long_a_servers_chain_may_be(depth: str, outcome: Outcome) -> None:
+    values = {"smtp_tls_security_level": "secure", "smtp_tls_secure_cert_match": "deep.example.com", **TRUST}
+    async with _server(deputy().issue("deep.example.com")) as server:
+        result = await _deliver(server.port, RecordingLog(), smtp_tls_scert_verifydepth=depth, **values)
+        assert result.outcome is outcome
 
 
 # Without TLS.

@@ -17,7 +17,7 @@ from pymta.runtime.descriptors import raise_limit
 from pymta.runtime.tls_certificate import parse_certificate
 from pymta.tables import TableFactory
 from tests.support.smtpd import Dialogue, Rules, Running, running
-from tests.support.tls import authority, client_context, lone_pair, openssl, server_pair
+from tests.support.tls import authority, client_context, deputy, lone_pair, openssl, server_pair
 
 pytestmark = pytest.mark.filterwarnings("ignore:Overriding the .event_loop_policy. fixture")
 OFFERS = {"smtpd_tls_security_level": "may", "smtpd_tls_loglevel": "1"}
@@ -309,6 +309,31 @@ async def test_protocols_and_ciphers(values: dict[str, str], highest: ssl.TLSVer
                 await _secured(server, context)
 
 
+@pytest.mark.parametrize(
+    ("values", "group"),
+    [
+        ({}, "X25519"),
+        ({"tls_eecdh_auto_curves": "nonsense secp384r1"}, "ECDHE (secp384r1)"),
+        ({"smtpd_tls_eecdh_grade": "strong"}, "ECDHE (prime256v1)"),
+        ({"smtpd_tls_eecdh_grade": "ultra", "tls_eecdh_ultra_curve": "secp521r1"}, "ECDHE (secp521r1)"),
+        ({"tls_eecdh_auto_curves": "", "tls_ffdhe_auto_groups": "ffdhe2048"}, "DHE (2048 bits)"),
+    ],
+)
+async def test_groups_for_the_exchange_of_keys(values: dict[str, str], group: str) -> None:
+    async with running(**{**OFFERS, **values}) as server:
+        await _secured(server)
+        await server.until(lambda: any(f"key-exchange {group} " in line for line in server.log.lines))
+
+
+@pytest.mark.parametrize(("depth", "standing"), [("0", "Untrusted"), ("1", "Untrusted"), ("2", "Trusted")])
+async def test_how_long_a_clients_chain_may_be(depth: str, standing: str) -> None:
+    values = {"smtpd_tls_CAfile": authority().file, "smtpd_tls_ask_ccert": "yes", "smtpd_tls_ccert_verifydepth": depth}
+    async with running(**OFFERS, **values) as server:
+        await _secured(server, client_context(deputy().issue("client.example.net")))
+        start = f"{standing} TLS connection established from"
+        await server.until(lambda: any(line.startswith(start) for line in server.log.lines))
+
+
 async def test_the_client_gets_the_kind_of_key_that_it_knows() -> None:
     rsa, ecdsa = server_pair("rsa.example.com", "rsa"), server_pair("ecdsa.example.com")
     files = {
@@ -348,6 +373,18 @@ async def test_the_name_that_the_client_asks_for_chooses_the_key(tmp_path: Path)
             (None, "mx.example.com"),
         ]:
             assert _certificate(await _secured(server, name=asked)) == got, asked
+        # Postfix logs the name where the table has it.
+        start = "Anonymous TLS connection established from localhost[127.0.0.1]"
+        wanted = [" to one.example.org", " to ONE.example.org", " to a.b.sub.example.org", "", ""]
+
+        def shown() -> list[str]:
+            lines = [line for line in server.log.lines if line.startswith(start)]
+            return [line.removeprefix(start).split(": ")[0] for line in lines]
+
+        await server.until(lambda: shown() == wanted)
+        assert (
+            "TLS SNI other.example.org from localhost[127.0.0.1] not matched, using default chain" in server.log.lines
+        )
         with pytest.raises(OSError):
             await _secured(server, name="broken.example.org")
         assert any("tls_server_sni_maps: broken.example.org" in line for line in server.log.lines)
@@ -376,6 +413,8 @@ async def test_renewed_files_are_used_without_a_restart(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
+        ({"smtpd_tls_eecdh_grade": "best"}, "smtpd_tls_eecdh_grade: invalid EECDH grade"),
+        ({"tls_eecdh_auto_curves": "x y", "tls_ffdhe_auto_groups": ""}, "tls_eecdh_auto_curves: none of the groups"),
         ({"smtpd_tls_cert_file": "/nonexistent/cert.pem"}, "/nonexistent/cert.pem: cannot be read: No such file"),
         ({"smtpd_tls_protocols": "TLSv9"}, 'smtpd_tls_protocols: invalid TLS protocol "TLSv9"'),
         ({"smtpd_tls_ciphers": "best"}, 'smtpd_tls_ciphers: invalid TLS cipher grade "best"'),

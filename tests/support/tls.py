@@ -42,21 +42,31 @@ class Authority:
         self.folder.chmod(0o755)
         self.pair = self_signed(name, folder=self.folder, stem="ca")
         self._count = 0
+        self._chain = ""
 
     @property
     def file(self) -> Path:
         return self.pair.certificate
 
-    def issue(self, name: str, *others: str, kind: str = "ec", days: int = 30) -> Pair:
+    def deputy(self) -> Authority:
+        """One that this authority vouches for."""
+        deputy = Authority("Test Sub CA")
+        pair = self.issue("Test Sub CA", is_authority=True)
+        deputy.pair = pair
+        deputy._chain = pair.certificate.read_text()
+        return deputy
+
+    def issue(self, name: str, *others: str, kind: str = "ec", days: int = 30, is_authority: bool = False) -> Pair:
         """A certificate for `name` and further DNS names; negative `days` made it end in the past."""
         self._count += 1
         stem = self.folder / f"{self._count}-{kind}"
         key, request, certificate, extra = (stem.with_suffix(f".{end}") for end in ("key", "csr", "pem", "ext"))
         openssl("req", "-new", *_new_key(kind), "-nodes", "-keyout", key, "-out", request, "-subj", f"/CN={name}")
         names = ",".join(f"DNS:{one}" for one in (name, *others))
-        extra.write_text(f"subjectAltName={names}\nbasicConstraints=CA:FALSE\n")
+        extra.write_text(f"subjectAltName={names}\nbasicConstraints=CA:{str(is_authority).upper()}\n")
         sign = ["x509", "-req", "-in", request, "-CA", self.pair.certificate, "-CAkey", self.pair.key]
         openssl(*sign, "-CAcreateserial", "-days", str(days), "-extfile", extra, "-out", certificate)
+        certificate.write_text(certificate.read_text() + self._chain)
         key.chmod(0o644)
         return Pair(certificate, key)
 
@@ -78,6 +88,12 @@ def _new_key(kind: str) -> list[str]:
 @functools.cache
 def authority() -> Authority:
     return Authority()
+
+
+@functools.cache
+def deputy() -> Authority:
+    """An authority that the first one vouches for; what it issues comes with its own certificate."""
+    return authority().deputy()
 
 
 @functools.cache

@@ -10,6 +10,7 @@ from pymta.model.reply import Reply
 from pymta.model.tls import TlsSession
 from pymta.protocol.smtp.commands import Command
 from pymta.protocol.smtp.server_events import Note, PrepareTls, StartTls
+from pymta.protocol.smtp.server_log import escaped
 
 if TYPE_CHECKING:
     from pymta.protocol.smtp.server import ServerSession
@@ -90,7 +91,11 @@ def secure(session: ServerSession, tls: TlsSession) -> None:
         prints = f"fingerprint={shown.fingerprint}, pkey_fingerprint={shown.public_key_fingerprint}"
         session.emit(Note(f"{session.label}: {names}, {prints}"))
     if session.options.log_tls:
-        session.emit(Note(f"{tls.standing} TLS connection established from {session.label}: {tls.summary}"))
+        wanted = escaped(tls.server_name)
+        if wanted and not tls.is_name_known:
+            session.emit(Note(f"TLS SNI {wanted} from {session.label} not matched, using default chain"))
+        to = f" to {wanted}" if wanted and tls.is_name_known else ""
+        session.emit(Note(f"{tls.standing} TLS connection established from {session.label}{to}: {tls.summary}"))
 
 
 def _unmet_requirement(session: ServerSession) -> str:
