@@ -43,7 +43,7 @@ class Progress:
         count = 0
         try:
             for row in rows:
-                count += 1
+                count += "queue_id" in row
                 yield row
                 if (now := self._monotonic()) >= self._next:
                     self._next = now + _REDRAW_SECONDS

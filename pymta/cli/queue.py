@@ -98,8 +98,7 @@ def _run(options: argparse.Namespace, where: SpoolPlaces) -> int:
 def _show(options: argparse.Namespace, where: SpoolPlaces) -> int:
     for queue_id in read_ids(options.ids, "pymta-queue"):
         if options.json:
-            for row in ask(where, "list", {"queue_ids": [queue_id]}):
-                print(json.dumps(row, ensure_ascii=False))
+            print_list(ask(where, "list", {"queue_ids": [queue_id]}), as_json=True)
         else:
             print_message(where, queue_id, envelope=True, header=True, body=True)
     return os.EX_OK

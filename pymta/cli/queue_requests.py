@@ -5,14 +5,13 @@ Imported for every `mailq`: what only a spool at rest or a person at a terminal 
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pymta.cli.client import CommandFailed, DaemonDown, call
-from pymta.cli.queue_format import listing, plural
+from pymta.cli.queue_format import json_lines, listing, plural
 from pymta.errors import PymtaError
 
 TYPE_CHECKING = False
@@ -117,14 +116,14 @@ def batches(words: Sequence[str], program: str, more: dict[str, Any]) -> Iterato
 def print_list(rows: Iterable[dict[str, Any]], *, as_json: bool, progress: Progress | None = None) -> int:
     """Print rows as they come; a reader that went away ends it quietly."""
     watched = progress.watch(rows) if progress else rows
-    lines = (json.dumps(row, ensure_ascii=False) for row in watched) if as_json else listing(watched)
+    pieces = json_lines(watched) if as_json else (f"{line}\n" for line in listing(watched))
     shares_terminal = progress is not None and sys.stdout.isatty()
     is_first = True
     try:
-        for line in lines:
+        for piece in pieces:
             if progress and shares_terminal:
                 progress.clear()
-            sys.stdout.write(line + "\n")
+            sys.stdout.write(piece)
             if is_first:
                 is_first = False
                 sys.stdout.flush()

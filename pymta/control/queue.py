@@ -14,7 +14,11 @@ Rows = AsyncIterator[Mapping[str, Any]]
 
 
 def entry_row(entry: QueueEntry) -> dict[str, Any]:
-    """One message in postqueue(1) -j's form, with when it is due and how often it was tried."""
+    """One message in postqueue(1) -j's form, with when it is due and how often it was tried.
+
+    `more_recipients` marks one whose other recipients come in rows of their own, which hold nothing else; the
+    last of those is not marked.
+    """
     return {
         "queue_name": entry.queue.value,
         "queue_id": entry.queue_id,
@@ -22,14 +26,18 @@ def entry_row(entry: QueueEntry) -> dict[str, Any]:
         "message_size": entry.size,
         "forced_expire": entry.forced_expire,
         "sender": entry.sender.quoted() or "MAILER-DAEMON",
-        "recipients": [
-            {"address": one.address.quoted()} | ({"delay_reason": one.reason} if one.reason else {})
-            for one in entry.recipients
-            if one.state is RecipientState.PENDING
-        ],
+        "recipients": _waiting(entry.recipients),
         "next_attempt": int(entry.next_attempt),
         "attempts": entry.attempts,
     } | ({"more_recipients": entry.unread} if entry.unread else {})
+
+
+def _waiting(recipients: Iterable[QueuedRecipient]) -> list[dict[str, str]]:
+    return [
+        {"address": one.address.quoted()} | ({"delay_reason": one.reason} if one.reason else {})
+        for one in recipients
+        if one.state is RecipientState.PENDING
+    ]
 
 
 def envelope_records(entry: QueueEntry) -> list[tuple[str, str]]:
@@ -89,6 +97,17 @@ class QueueCommands:
     async def _list(self, query: QueueFilter) -> Rows:
         async for entry in self._admin.entries(query):
             yield entry_row(entry)
+            if entry.unread:
+                async for page in self._unread(entry):
+                    yield {"recipients": _waiting(page), "more_recipients": 1}
+                yield {"recipients": []}
+
+    async def _unread(self, entry: QueueEntry) -> AsyncIterator[list[QueuedRecipient]]:
+        """The recipients behind those that the entry holds, some at a time."""
+        after = entry.recipients[-1].number if entry.recipients else -1
+        while page := await self._spool.recipients(entry.queue_id, after, ENTRY_RECIPIENTS):
+            yield page
+            after = page[-1].number
 
     async def _count(self) -> Rows:
         yield dict(await self._admin.counts())
@@ -106,10 +125,9 @@ class QueueCommands:
             if entry is None:
                 continue
             yield {**entry_row(entry), "records": envelope_records(entry)}
-            after = entry.recipients[-1].number if entry.recipients else -1
-            while page := await self._spool.recipients(queue_id, after, ENTRY_RECIPIENTS) if entry.unread else []:
-                after = page[-1].number
-                yield {"records": _recipient_records(page)}
+            if entry.unread:
+                async for page in self._unread(entry):
+                    yield {"records": _recipient_records(page)}
             header, content = await split_header(self._spool.content(entry).chunks())
             left = len(header)
             yield {"header": header.replace(b"\r\n", b"\n").decode("latin-1")}
