@@ -17,6 +17,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2] / ".peers" / "root"
+_QUEUES = (
+    *("active", "bounce", "corrupt", "defer", "deferred", "flush", "hold", "incoming", "maildrop", "pid", "private"),
+    *("public", "saved", "trace"),
+)
+_QUEUE_MODES = {"maildrop": 0o730, "pid": 0o755, "public": 0o710}
 _FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/postfix/sbin")
 
 
@@ -61,6 +66,14 @@ def wait_for_port(port: int, seconds: float = 10.0) -> None:
             return
         time.sleep(0.05)
     raise TimeoutError(f"nothing listens on port {port}")
+
+
+def settle(folder: Path) -> None:
+    """Make the files of `folder` look old: Postfix reads one again and again while it may still be being written."""
+    past = time.time() - 10
+    for path in folder.iterdir():
+        if path.is_file():
+            os.utime(path, (past, past))
 
 
 @contextlib.contextmanager
@@ -158,6 +171,16 @@ class RealPostfix:
         (self.config / "master.cf").write_text("\n".join(lines) + "\n")
         (self.config / "dynamicmaps.cf").write_text("")
 
+    def _make_queue(self) -> None:
+        """What `postfix check` makes, at once: owners and modes as in postfix-files(5)."""
+        for name in _QUEUES:
+            place = self.queue / name
+            place.mkdir(exist_ok=True)
+            shutil.chown(place, "root" if name == "pid" else "mail")
+            place.chmod(_QUEUE_MODES.get(name, 0o700))
+        for name in ("maildrop", "public"):
+            shutil.chown(self.queue / name, group="uucp")
+
     def _commands(self) -> Path:
         """Its command directory: sendmail runs postdrop with an environment that has lost LD_LIBRARY_PATH."""
         place = self.folder / "commands"
@@ -179,14 +202,15 @@ class RealPostfix:
     def running(self) -> Iterator[RealPostfix]:
         self.prepare()
         master = str(ROOT / "usr/lib/postfix/sbin/master")
-        subprocess.run(
-            [program("postfix"), "-c", str(self.config), "check"], env=environment(), check=False, capture_output=True
-        )
+        self._make_queue()
+        settle(self.config)
+        settle(self.folder)
         with started(master, "-d", "-c", str(self.config), port=self.port):
             yield self
 
     def run(self, name: str, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:
         """One of its commands (`postqueue`, `postmap` ...) against its configuration."""
+        settle(self.config)
         return subprocess.run(
             [program(name), "-c" if name != "sendmail" else "-C", str(self.config), *arguments],
             env={**environment(), "MAIL_CONFIG": str(self.config)},
