@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from pymta.tables import TableFactory, entries
-from tests.support.peers import environment, program
+from tests.support.peers import environment, program, settle
 
 POSTMAP_FILE = """\
 abc  # comment
@@ -81,11 +81,13 @@ def config(tmp_path: Path) -> Path:
     lines = ["compatibility_level=3.7", "mail_owner=mail", "setgid_group=uucp", "myhostname=mx.example.com"]
     lines += [f"queue_directory={tmp_path}", f"data_directory={tmp_path}", "maillog_file="]
     (folder / "main.cf").write_text("\n".join(lines) + "\n")
+    settle(folder)
     return folder
 
 
 def ask(name: str, config: Path, *arguments: str, keys: str = "") -> list[str]:
     """Standard output of Postfix's command, in lines."""
+    settle(config.parent)
     done = subprocess.run(
         [program(name), "-c", str(config), *arguments],
         input=keys,
@@ -109,6 +111,7 @@ def test_postmap_reads_the_same_entries(tmp_path: Path, config: Path) -> None:
 def test_postalias_reads_the_same_entries(tmp_path: Path, config: Path) -> None:
     path = tmp_path / "aliases"
     path.write_text(ALIAS_FILE)
+    settle(tmp_path)
     subprocess.run(
         [program("postalias"), "-c", str(config), f"hash:{path}"],
         env=environment(), capture_output=True, timeout=30, check=True,
