@@ -13,6 +13,7 @@ import pytest
 
 from pymta.auth.passdb import make_stored
 from tests.support.peers import RealPostfix, environment, program
+from tests.support.perl import perl_environment
 from tests.support.sasl import dovecot_auth, saslpasswd2
 from tests.support.system import PymtaSystem, eventually
 
@@ -221,6 +222,8 @@ class TestClients:
                 "root@localhost",
                 "--from",
                 "a@example.com",
+                "--helo",
+                "client.example",
                 "--auth",
                 mechanism,
                 "--auth-user",
@@ -232,7 +235,7 @@ class TestClients:
             text=True,
             timeout=30,
             check=False,
-            env=environment(),
+            env=perl_environment(),
         )
         if "not available" in done.stdout + done.stderr or "not installed" in done.stderr:
             pytest.skip(f"this swaks lacks a Perl module for {mechanism}")

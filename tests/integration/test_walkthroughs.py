@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.peers import environment, free_port, program, started
+from tests.support.perl import perl_environment
 from tests.support.system import PymtaSystem, eventually
 
 Start = Callable[..., PymtaSystem]
@@ -259,8 +260,8 @@ class TestD:
         system = pymta_system()
         command = [program("swaks"), "--server", f"127.0.0.1:{system.port}", "--to", f"{USER}@example.com"]
         done = subprocess.run(
-            [*command, "--from", "me@x.example"],
-            env=environment(),
+            [*command, "--from", "me@x.example", "--helo", "client.example"],
+            env=perl_environment(),
             capture_output=True,
             text=True,
             timeout=30,

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import shutil
 import smtplib
 import subprocess
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
@@ -19,7 +17,7 @@ from pymta.model.access import AccessContext, Verdict
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import Content
 from tests.support.dns_server import DnsServer
-from tests.support.peers import ROOT, missing
+from tests.support.perl import needs_perl, perl_environment
 
 Zones = Mapping[str, Mapping[str, Sequence[str]]]
 ID = "mx.example.net"
@@ -137,13 +135,10 @@ for my $entry (@{$header->children}) {
 
 def parsed_by_perl(value: str) -> list[str]:
     """An Authentication-Results value as Mail::AuthenticationResults reads it, one line per method."""
-    perl = ROOT / "usr/share/perl5"
-    if not (perl / "Mail/AuthenticationResults").exists() or not shutil.which("perl"):
-        missing("Mail::AuthenticationResults is not here: run `make peers` (needs apt-get and Debian's packages)")
-    library = ROOT / "usr/lib/x86_64-linux-gnu/perl5"
+    needs_perl("Mail/AuthenticationResults.pm")
     done = subprocess.run(
         ["perl", "-e", _PERL, value],
-        env={**os.environ, "PERL5LIB": f"{perl}:{library / '5.36'}:{library}"},
+        env=perl_environment(),
         capture_output=True,
         text=True,
         timeout=30,

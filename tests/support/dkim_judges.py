@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
 import subprocess
@@ -13,7 +12,8 @@ from pathlib import Path
 import dkim
 import pytest
 
-from tests.support.peers import ROOT, environment, missing, program
+from tests.support.peers import ROOT, environment, program
+from tests.support.perl import needs_perl, perl_environment
 
 Keys = Mapping[str, str]
 """`selector._domainkey.domain` -> key record."""
@@ -98,18 +98,14 @@ def opendkim(message: bytes, keys: Keys) -> list[str]:
 
 def mail_dkim(message: bytes, keys: Keys) -> list[str]:
     """Perl's Mail::DKIM on all signatures, in order."""
-    perl = ROOT / "usr/share/perl5"
-    if not (perl / "Mail/DKIM").exists() or not shutil.which("perl"):
-        missing("Mail::DKIM is not here: run `make peers` (needs apt-get and Debian's packages)")
-    library = ROOT / "usr/lib/x86_64-linux-gnu"
-    paths = [perl, library / "perl5/5.36", library / "perl5"]
+    needs_perl("Mail/DKIM/Signer.pm")
     with tempfile.NamedTemporaryFile("w") as file:
         file.write(_listed(keys))
         file.flush()
         done = subprocess.run(
             ["perl", "-e", _PERL, file.name],
             input=message,
-            env={**os.environ, "PERL5LIB": ":".join(map(str, paths)), "LD_LIBRARY_PATH": str(library)},
+            env=perl_environment(),
             capture_output=True,
             timeout=30,
             check=False,

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -13,7 +12,8 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support.peers import ROOT, free_port, missing, program, started
+from tests.support.peers import free_port, program, started
+from tests.support.perl import needs_perl, perl_environment
 
 # SMFIP_HDR_LEADSPC: header values with the blanks before them, as they are signed.
 _KEEP_BLANKS = 0x100000
@@ -100,17 +100,13 @@ def mail_dkim(
     messages: Sequence[bytes], folder: Path, key: Path, selector: str, form: str, algorithm: str = "rsa-sha256"
 ) -> list[bytes]:
     """The messages with Mail::DKIM's signatures on top."""
-    perl = ROOT / "usr/share/perl5"
-    if not (perl / "Mail/DKIM").exists() or not shutil.which("perl"):
-        missing("Mail::DKIM is not here: run `make peers` (needs apt-get and Debian's packages)")
-    library = ROOT / "usr/lib/x86_64-linux-gnu"
-    paths = [perl, library / "perl5/5.36", library / "perl5"]
+    needs_perl("Mail/DKIM/Signer.pm")
     files = [folder / f"{number}.eml" for number in range(len(messages))]
     for file, message in zip(files, messages, strict=True):
         file.write_bytes(message)
     done = subprocess.run(
         ["perl", "-e", _PERL, str(key), selector, algorithm, form, *map(str, files)],
-        env={**os.environ, "PERL5LIB": ":".join(map(str, paths)), "LD_LIBRARY_PATH": str(library)},
+        env=perl_environment(),
         capture_output=True,
         timeout=60,
         check=False,
