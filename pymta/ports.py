@@ -60,13 +60,15 @@ class Resolver(Protocol):
 
 
 class AddressResolver(Protocol):
-    """rewrite's two questions; both raise ResolveError where the answer cannot be known now."""
+    """rewrite's two questions."""
 
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         """Complete an address: `$myorigin`, `$mydomain`, source routes, percent hack (trivial-rewrite(8))."""
         ...
 
-    async def resolve(self, recipient: Address, sender: Address) -> Route: ...
+    async def resolve(self, recipient: Address, sender: Address) -> Route:
+        """Raises ResolveError where the answer cannot be known now."""
+        ...
 
 
 class RecipientDirectory(Protocol):

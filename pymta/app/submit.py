@@ -71,9 +71,9 @@ async def _pieces(data: bytes) -> AsyncIterator[bytes]:
 
 
 async def _rewritten(wiring: Wiring, address: Address) -> Address:
-    return address if address.is_null else await wiring.rewriter.rewrite(address)
+    return address if address.is_null else wiring.rewriter.rewrite(address)
 
 
 async def _recipient(wiring: Wiring, address: Address) -> Recipient:
-    complete = await wiring.rewriter.rewrite(address)
+    complete = wiring.rewriter.rewrite(address)
     return Recipient(complete, complete)

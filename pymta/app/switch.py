@@ -21,8 +21,8 @@ class Switch:
 
     wiring: Wiring
 
-    async def rewrite(self, address: Address) -> Address:
-        return await self.wiring.rewriter.rewrite(address)
+    def rewrite(self, address: Address) -> Address:
+        return self.wiring.rewriter.rewrite(address)
 
     async def resolve(self, recipient: Address, sender: Address) -> Route:
         return await self.wiring.rewriter.resolve(recipient, sender)

@@ -31,7 +31,6 @@ from pymta.protocol.smtp.server_events import (
     Close,
     CommandKind,
     Commit,
-    Complete,
     Content,
     Decide,
     Delay,
@@ -101,8 +100,6 @@ class StdioSession:
         match event:
             case Decide():
                 session.decide(PERMIT)
-            case Complete(address):
-                session.completed(address)
             case Classify():
                 session.classified(CommandKind.OTHER)
             case OpenDraft(envelope=envelope):

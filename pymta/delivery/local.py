@@ -107,7 +107,7 @@ class LocalAgent:
         """An address out of an expansion: ours to deliver, or somebody else's."""
         services = self._services
         try:
-            complete = await services.addresses.rewrite(address)
+            complete = services.addresses.rewrite(address)
             if context.unmatched:
                 extension = services.settings.recipient_delimiter[:1] + context.unmatched
                 complete = complete.with_local_part(complete.local_part + extension)

@@ -73,7 +73,7 @@ async def _with_owner(services: LocalServices, context: Context, name: str) -> C
     address = Address(owner)
     if settings.expand_owner_alias:
         address = next((found for found in parse_destinations(text) if isinstance(found, Address)), address)
-    sender = await services.addresses.rewrite(address)
+    sender = services.addresses.rewrite(address)
     return replace(context, owner=str(sender), sender=sender, is_list=True)
 
 

@@ -116,7 +116,7 @@ class Pickup:
         notify = parse_notify(submission.notify)
         recipients = []
         for address in given:
-            address = await self._rewriter.rewrite(address)
+            address = self._rewriter.rewrite(address)
             recipients.append(Recipient(address, address, notify))
         return Envelope(
             sender=await self._sender(submission, login),
@@ -132,11 +132,11 @@ class Pickup:
 
     async def _sender(self, submission: Submission, login: str) -> Address:
         if submission.sender is None:
-            return await self._rewriter.rewrite(Address(login))
+            return self._rewriter.rewrite(Address(login))
         addresses = parse_addresses(submission.sender)
         if not addresses or addresses[0].is_null:
             return NULL_SENDER
-        return await self._rewriter.rewrite(addresses[0])
+        return self._rewriter.rewrite(addresses[0])
 
 
 def header_recipients(header: bytes) -> list[Address]:

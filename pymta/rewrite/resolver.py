@@ -49,7 +49,7 @@ class Rewriter:
         self._plain = not (self._transports or self._sender_transports or self._sender_relays or self._relocated)
         self._hops: dict[str, tuple[Hop, AddressClass]] = {}
 
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         """The standard form of `address` for mail of our own; never fails."""
         return self.local_form.apply(address)
 

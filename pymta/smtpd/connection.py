@@ -18,7 +18,6 @@ from pymta.protocol.smtp.server_events import (
     CancelAuthentication,
     Classify,
     Commit,
-    Complete,
     Content,
     Decide,
     Delay,
@@ -245,9 +244,6 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _decide(self, event: Decide, session: ServerSession) -> None:
         session.decide(await self._desk.decide(event.context, self._draft))
 
-    async def _complete(self, event: Complete, session: ServerSession) -> None:
-        session.completed(await self._desk.complete(event.address))
-
     async def _classify(self, event: Classify, session: ServerSession) -> None:
         session.classified(await self._desk.classify(event.verb))
 
@@ -387,7 +383,6 @@ class Connection(aiosmtpd.smtp.SMTP):
 
 _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[None]]] = {
     Decide: Connection._decide,
-    Complete: Connection._complete,
     Classify: Connection._classify,
     OpenDraft: Connection._open_draft,
     Commit: Connection._commit,

@@ -53,11 +53,12 @@ class Desk:
             return Verdict(_LOOKUP_FAILED)
         return verdict
 
-    async def complete(self, address: Address) -> Address | None:
+    def complete(self, address: Address) -> Address | None:
+        """The standard form; None where a failure of ours is in the way."""
         if address.is_null:
             return address
         try:
-            return await self.rewriter.rewrite(address)
+            return self.rewriter.rewrite(address)
         except Exception as error:
             self._failed(f"rewriting {address}", error)
             return None

@@ -168,6 +168,7 @@ class SmtpServer:
             self._excluded_options if excluded else self._options,
             client,
             self.desk.intake.new_queue_id,
+            complete=self.desk.complete,
             footer=self._with_footer if self._settings.smtpd_reject_footer else None,
             label=label,
             commands=self._commands,

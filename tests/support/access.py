@@ -64,12 +64,12 @@ class Rewriter:
 
     asked = 0
 
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         return address if address.domain else address.with_domain(LOCAL)
 
     async def resolve(self, recipient: Address, sender: Address) -> Route:
         self.asked += 1
-        recipient = await self.rewrite(recipient)
+        recipient = self.rewrite(recipient)
         if recipient.domain == "broken.example":
             raise ResolveError("ldap:x: no answer")
         classes = {LOCAL: AddressClass.LOCAL, RELAYED: AddressClass.RELAY}

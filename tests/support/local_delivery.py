@@ -96,7 +96,7 @@ class FakeUsers:
 class FakeAddresses:
     """`example.com`, HERE and `here.example` are local; `broken.example` cannot be resolved."""
 
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         return address if address.domain else address.with_domain(HERE)
 
     async def resolve(self, recipient: Address, sender: Address) -> Route:

@@ -19,7 +19,6 @@ from pymta.protocol.smtp.server_events import (
     Close,
     CommandKind,
     Commit,
-    Complete,
     Content,
     Decide,
     Delay,
@@ -54,7 +53,7 @@ class Drive:
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
-        self.session = ServerSession(self.options, self.client, lambda: f"Q{next(numbers)}")
+        self.session = ServerSession(self.options, self.client, lambda: f"Q{next(numbers)}", complete=self.complete)
         self.log: list[str] = []
         self.contexts: list[AccessContext] = []
         self.delivered: list[Delivered] = []
@@ -92,8 +91,6 @@ class Drive:
             case Decide(context):
                 self.contexts.append(context)
                 session.decide(self.policy(context))
-            case Complete(address):
-                session.completed(self.complete(address))
             case Classify(verb):
                 session.classified(self.kind(verb))
             case OpenDraft():

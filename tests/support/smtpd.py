@@ -120,7 +120,7 @@ class Rules:
         answer = self.verdict(context)
         return await answer if asyncio.iscoroutine(answer) else answer
 
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         return self.complete(address)
 
     async def resolve(self, recipient: Address, sender: Address) -> Route:

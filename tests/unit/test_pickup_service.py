@@ -55,7 +55,7 @@ class Door:
 
 
 class Rewriter:
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         return address if address.domain or address.is_null else address.with_domain("example.com")
 
     async def resolve(self, recipient: Address, sender: Address) -> None:

@@ -133,7 +133,7 @@ class Notices:
 class Routes:
     """`local.example` is local, `unknown.example` has no transport, `broken.example` cannot be resolved."""
 
-    async def rewrite(self, address: Address) -> Address:
+    def rewrite(self, address: Address) -> Address:
         return address
 
     async def resolve(self, recipient: Address, sender: Address) -> Route:

@@ -26,7 +26,6 @@ from pymta.protocol.smtp.server_events import (
     Close,
     CommandKind,
     Commit,
-    Complete,
     Decide,
     Delay,
     Note,
@@ -101,8 +100,6 @@ class Talk:
                     session.decide(PERMIT)
                 case Classify():
                     session.classified(CommandKind.OTHER)
-                case Complete():
-                    session.completed(event.address)
                 case OpenDraft():
                     session.draft_opened()
                 case Commit():

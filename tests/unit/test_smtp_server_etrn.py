@@ -8,7 +8,7 @@ from pymta.model.reply import Reply
 from pymta.protocol.smtp.commands import COMMANDS
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_etrn import with_etrn
-from pymta.protocol.smtp.server_events import NEED_DATA, Classify, CommandKind, Complete, Decide, FlushSite, Note
+from pymta.protocol.smtp.server_events import NEED_DATA, Classify, CommandKind, Decide, FlushSite, Note
 from pymta.protocol.smtp.server_options import ServerOptions
 
 
@@ -46,8 +46,6 @@ class Dialogue:
                     self.session.decide(self.verdict)
                 case Decide():
                     self.session.decide(Verdict())
-                case Complete():
-                    self.session.completed(event.address)
                 case Classify():
                     self.session.classified(CommandKind.OTHER)
                 case Note():

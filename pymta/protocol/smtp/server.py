@@ -30,7 +30,6 @@ from pymta.protocol.smtp.server_events import (
     Classify,
     Close,
     CommandKind,
-    Complete,
     Decide,
     Delay,
     Event,
@@ -61,9 +60,9 @@ Footer = Callable[[Reply, "ServerSession"], Reply]
 class ServerSession:
     """One client from greeting to goodbye.
 
-    `new_queue_id` names a message at its first accepted recipient. `footer` completes refusals
-    (`smtpd_reject_footer`). `label` is how log lines name the client. Never raises because of the client;
-    raises ProtocolUseError where its owner breaks the contract.
+    `new_queue_id` names a message at its first accepted recipient. `complete` gives the standard form of an address,
+    None where that cannot be known now. `footer` completes refusals (`smtpd_reject_footer`). `label` is how log lines
+    name the client. Never raises because of the client; raises ProtocolUseError where its owner breaks the contract.
     """
 
     def __init__(
@@ -72,6 +71,7 @@ class ServerSession:
         client: Client,
         new_queue_id: Callable[[], QueueId],
         *,
+        complete: Callable[[Address], Address | None] = lambda address: address,
         footer: Footer | None = None,
         label: str | None = None,
         commands: Sequence[Command] = COMMANDS,
@@ -92,6 +92,7 @@ class ServerSession:
         self._commands = commands
         self._table = table if table is not None else command_table(commands)
         self._new_queue_id = new_queue_id
+        self._complete = complete
         self._footer = footer
         self._events: deque[tuple[Event, Callable[..., None] | None]] = deque()
         self._answer: Callable[..., None] | None = None
@@ -156,9 +157,6 @@ class ServerSession:
 
     def decide(self, verdict: Verdict) -> None:
         self._answered(verdict)
-
-    def completed(self, address: Address | None) -> None:
-        self._answered(address)
 
     def classified(self, kind: CommandKind) -> None:
         self._answered(kind)
@@ -415,23 +413,23 @@ class ServerSession:
         if isinstance(found, Reply):
             self.fail(found)
         elif isinstance(found, Given):
-            self.ask(Complete(found.address), lambda address: self._completed(command, found, address))
+            self._run_with_address(command, found)
         elif found is not None:
-            self._consult(command, found, found if command.stage is Stage.HELO else None)
+            self._consult(command, found)
 
-    def _completed(self, command: Command, given: Given, address: Address | None) -> None:
+    def _run_with_address(self, command: Command, given: Given) -> None:
+        address = self._complete(given.said)
         if address is None:
             self.fail(REWRITE_FAILED)
             return
         given.address = address
         self._consult(command, given, address)
 
-    def _consult(self, command: Command, value: object, subject: Address | object | None) -> None:
+    def _consult(self, command: Command, value: object, about: Address | None = None) -> None:
         """Ask for a decision where the command has a stage, then proceed or refuse."""
         if command.stage is None:
             command.proceed(self, value)
             return
-        about = subject if isinstance(subject, Address) else None
         helo_name = str(value) if command.stage is Stage.HELO else None
         self.ask_policy(command.stage, about, lambda verdict: self.decided(command, value, verdict), helo_name)
 

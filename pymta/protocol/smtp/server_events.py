@@ -39,13 +39,6 @@ class Decide:
 
 
 @frozen
-class Complete:
-    """An address as the client gave it. Answer: `completed(address)`, None where that cannot be known now."""
-
-    address: Address
-
-
-@frozen
 class Classify:
     """A verb that some list may name. Answer: `classified(kind)`."""
 
@@ -145,7 +138,6 @@ class Close:
 
 Event = (
     Decide
-    | Complete
     | Classify
     | OpenDraft
     | Content
