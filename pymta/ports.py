@@ -86,9 +86,8 @@ class RecipientDirectory(Protocol):
 class AccessPolicy(Protocol):
     """The restriction engine, one per smtpd service. Never raises: what it cannot know is a 4xx verdict."""
 
-    @property
-    def stages(self) -> frozenset[Stage]:
-        """The stages at which it may answer anything but PERMIT; a session does not ask at the others."""
+    def asks(self, stage: Stage) -> bool:
+        """Whether it may answer anything but PERMIT at `stage`; a session does not ask where it would not."""
         ...
 
     async def decide(self, context: AccessContext) -> Verdict: ...

@@ -111,10 +111,13 @@ class AccessEngine:
         self._checks_sender_late = settings.smtpd_delay_reject and settings.smtpd_reject_unlisted_sender
         late = (*early, self._sender) if settings.smtpd_delay_reject else ()
         self._before_recipient = tuple(phase for phase in late if phase.rules.rules)
+        self.stages = self._stages()
 
-    @property
-    def stages(self) -> frozenset[Stage]:
-        """The stages that have rules; with smtpd_delay_reject the early ones have none of their own."""
+    def asks(self, stage: Stage) -> bool:
+        return stage in self.stages
+
+    def _stages(self) -> frozenset[Stage]:
+        """Those that have rules; with smtpd_delay_reject the early ones have none of their own."""
         asked = {Stage.RCPT, Stage.VRFY, Stage.ETRN}
         phases = {Stage.DATA: self._data, Stage.END_OF_DATA: self._end_of_data}
         if not self._settings.smtpd_delay_reject:

@@ -16,7 +16,7 @@ from pymta.ports import Clock, ContentWriter
 from pymta.runtime.ipc_calls import LinkLost
 from pymta.spool.content import NO_SPACE
 from pymta.spool.faults import NO_FAULTS, Faults
-from pymta.spool.handover import DraftContent
+from pymta.spool.handover import DraftContent, drafts_folder
 from pymta.spool.ids import QueueIds
 
 # After a failed sync, how long nothing is accepted here: twice that each further time.
@@ -44,7 +44,7 @@ class RemoteQueue:
         on_welcome: Callable[[], None] = lambda: None,
         faults: Faults = NO_FAULTS,
     ) -> None:
-        self._spool = spool
+        self._drafts = drafts_folder(spool, number)
         self._number = number
         self._clock = clock
         self._long_ids = long_ids
@@ -76,7 +76,7 @@ class RemoteQueue:
             raise SpoolError(self._disk_failure)
         if not self.upstream.is_up:
             raise SpoolError(_NO_QUEUE_MANAGER)
-        return DraftContent(self._spool, self._number, queue_id)
+        return DraftContent(self._drafts, queue_id)
 
     async def enqueue(self, entry: QueueEntry, content: ContentWriter) -> None:
         """Make durable over there. Raises SpoolError."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
+from functools import lru_cache
 from pathlib import Path
 
 from pymta.model.dns import Answer, Lookup
@@ -44,6 +45,7 @@ class SystemNames:
             self._answers = {}
 
 
+@lru_cache(maxsize=4096)
 def _address(text: str) -> str:
     try:
         return str(ipaddress.ip_address(text))

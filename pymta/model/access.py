@@ -25,6 +25,9 @@ class Stage(Enum):
     DATA = "DATA"
     END_OF_DATA = "END-OF-MESSAGE"
 
+    # Members are one of a kind: no need for Enum's own, which hashes the name and is written in Python.
+    __hash__ = object.__hash__
+
 
 @frozen
 class AccessContext:

@@ -15,6 +15,9 @@ class AddressClass(Enum):
     RELAY = "relay"
     DEFAULT = "default"
 
+    # Members are one of a kind: no need for Enum's own, which hashes the name and is written in Python.
+    __hash__ = object.__hash__
+
 
 @frozen
 class Route:

@@ -55,11 +55,6 @@ class Rewriter:
 
     async def resolve(self, recipient: Address, sender: Address) -> Route:
         """Where `recipient` goes; raises ResolveError where a table cannot tell."""
-        domain = recipient.domain
-        if self._plain and (known := self._hops.get(domain)) and not _ROUTING.search(recipient.local_part):
-            hop, address_class = known
-            if recipient.local_part and (recipient.local_part[0] != "-" or self._settings.allow_min_user):
-                return Route(hop.transport, hop.nexthop, recipient, address_class)
         try:
             return await self.route(recipient, sender)
         except TableError as error:
@@ -72,6 +67,8 @@ class Rewriter:
 
     async def route(self, original: Address, sender: Address) -> Route:
         """`resolve` for those who want to know which table failed: raises TableError."""
+        if known := self._known_route(original):
+            return known
         recipient = await self._strip_local(original)
         domain = recipient.domain
         if not is_deliverable_domain(domain):
@@ -91,6 +88,17 @@ class Rewriter:
         if recipient.local_part.startswith("-") and not self._settings.allow_min_user:
             return _malformed(recipient)
         return Route(hop.transport, hop.nexthop, recipient, address_class, routed=routed)
+
+    def _known_route(self, recipient: Address) -> Route | None:
+        """The route to a domain that was seen before, for a local part without special meaning."""
+        known = self._hops.get(recipient.domain)
+        local_part = recipient.local_part
+        if not known or not local_part or _ROUTING.search(local_part):
+            return None
+        if local_part[0] == "-" and not self._settings.allow_min_user:
+            return None
+        hop, address_class = known
+        return Route(hop.transport, hop.nexthop, recipient, address_class)
 
     def _remember(self, domain: str, hop: Hop, address_class: AddressClass) -> None:
         """Only where the lists cannot have changed by the next time."""

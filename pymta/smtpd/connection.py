@@ -214,12 +214,13 @@ class Connection(aiosmtpd.smtp.SMTP):
         while self._is_writable:
             event = session.next_event()
             kind = type(event)
-            if kind in _ANSWERS:
-                return cast(Event, event)
             if kind is ServerSignal:
                 self._flush(session)
-                self._resume_reading()
+                if not self._is_reading:
+                    self._resume_reading()
                 return None
+            if kind in _ANSWERS:
+                return cast(Event, event)
             if isinstance(event, Content):
                 if self._draft:
                     self._draft.write(event.data)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pymta.auth.inbound import InboundAuthentication
 from pymta.model.envelope import Client
@@ -81,10 +80,8 @@ class SmtpServer:
         self._name = name
         self._commands = with_etrn(with_starttls(commands))
         self._table = command_table(self._commands)
-        options = replace(session_options(settings), asked_stages=policy.stages)
-        self._options = with_tls(options, self.tls)
-        excluded = session_options(settings, bare_newline_excluded=True)
-        self._excluded_options = with_tls(replace(excluded, asked_stages=policy.stages), self.tls)
+        self._options = with_tls(session_options(settings), self.tls)
+        self._excluded_options = with_tls(session_options(settings, bare_newline_excluded=True), self.tls)
         self._tls_limits = ConnectionLimits(
             0,
             self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0,
@@ -169,6 +166,7 @@ class SmtpServer:
             client,
             self.desk.intake.new_queue_id,
             complete=self.desk.complete,
+            asks=self.desk.policy.asks,
             footer=self._with_footer if self._settings.smtpd_reject_footer else None,
             label=label,
             commands=self._commands,

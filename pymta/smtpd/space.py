@@ -28,7 +28,10 @@ class QueueSpaceSettings:
 
 
 class QueueSpace:
-    """`ports.AccessPolicy` that asks `policy`, and at MAIL first the file system that holds `directory`."""
+    """`ports.AccessPolicy` that asks `policy`, and at MAIL first the file system that holds `directory`.
+
+    For a second after there was plenty, nobody asks again.
+    """
 
     def __init__(self, settings: QueueSpaceSettings, directory: Path, policy: AccessPolicy, log: Log) -> None:
         self._minfree = settings.queue_minfree
@@ -38,9 +41,8 @@ class QueueSpace:
         self._log = log
         self._plenty_until = 0.0
 
-    @property
-    def stages(self) -> frozenset[Stage]:
-        return self._policy.stages | {Stage.MAIL}
+    def asks(self, stage: Stage) -> bool:
+        return self._policy.asks(stage) or (stage is Stage.MAIL and not self._has_plenty())
 
     async def decide(self, context: AccessContext) -> Verdict:
         if context.stage is Stage.MAIL and self._is_short():
@@ -50,9 +52,11 @@ class QueueSpace:
             return Verdict(_NO_SPACE, log=(f"reject: MAIL from {client}: {_NO_SPACE}; {details}",))
         return await self._policy.decide(context)
 
+    def _has_plenty(self) -> bool:
+        return time.monotonic() < self._plenty_until
+
     def _is_short(self) -> bool:
-        now = time.monotonic()
-        if now < self._plenty_until:
+        if self._has_plenty():
             return False
         try:
             system = os.statvfs(self._directory)
@@ -62,7 +66,7 @@ class QueueSpace:
         free = system.f_bavail * system.f_frsize
         if free > self._minfree and free > _SPACE_FACTOR * self._limit:
             if free > _PLENTY * max(self._minfree, self._limit):
-                self._plenty_until = now + _PLENTY_SECONDS
+                self._plenty_until = time.monotonic() + _PLENTY_SECONDS
             return False
         wanted = f"{_SPACE_FACTOR}*message size limit" if free > self._minfree else "queue_minfree"
         self._log.warning(f"not enough free space in mail queue: {free} bytes < {wanted}")

@@ -35,12 +35,12 @@ def clear_drafts(directory: Path, writer: int | None = None) -> None:
 
 
 class DraftContent(SpooledContent):
-    """The writer's side: like the spool's own content, but a file lies in the writer's folder."""
+    """The writer's side: like the spool's own content, but a file lies in the writer's own `folder` of drafts."""
 
     __slots__ = ()
 
-    def __init__(self, directory: Path, writer: int, queue_id: QueueId) -> None:
-        super().__init__(drafts_folder(directory, writer), queue_id, set())
+    def __init__(self, folder: Path, queue_id: QueueId) -> None:
+        super().__init__(folder, queue_id, set())
 
     @property
     def _path(self) -> Path:

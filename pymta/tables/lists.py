@@ -19,6 +19,8 @@ from pymta.tables.search import Parents, parent_domains
 from pymta.tables.text import before_comment, fold, logical_lines, split_list
 from pymta.tables.watch import Unusable, WatchedFile
 
+_KNOWN_CLIENTS = 4096
+
 
 class Subject:
     """What is asked about: folded strings and, in lists of networks, an address."""
@@ -205,11 +207,16 @@ class DomainList:
 
 
 class NetworkList:
-    """Networks, addresses, host names and tables (`mynetworks` ...)."""
+    """Networks, addresses, host names and tables (`mynetworks` ...).
+
+    Without tables and files the same client always gets the same answer, so the latest ones are remembered.
+    """
 
     def __init__(self, compiler: ListCompiler, text: str, *, parent_domains: bool) -> None:
         self._elements = compiler.compile(text)
         self._parents = Parents.PLAIN if parent_domains else Parents.DOT
+        self._is_fixed = all(isinstance(element, PatternSet) for element in self._elements)
+        self._known: dict[tuple[str, str], bool] = {}
 
     def __bool__(self) -> bool:
         return bool(self._elements)
@@ -219,7 +226,15 @@ class NetworkList:
 
         Raises TableError where a table cannot tell.
         """
-        return bool(await _verdict(self._elements, Subject(fold(name), address, self._parents)))
+        known = self._known.get((address, name))
+        if known is not None:
+            return known
+        found = bool(await _verdict(self._elements, Subject(fold(name), address, self._parents)))
+        if self._is_fixed:
+            if len(self._known) >= _KNOWN_CLIENTS:
+                self._known.clear()
+            self._known[address, name] = found
+        return found
 
 
 class AddressList:

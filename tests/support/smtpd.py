@@ -112,9 +112,8 @@ class Rules:
     complete: Callable[[Address], Address] = lambda address: address
     unknown: frozenset[str] = frozenset()
 
-    @property
-    def stages(self) -> frozenset[Stage]:
-        return frozenset(Stage)
+    def asks(self, stage: Stage) -> bool:
+        return True
 
     async def decide(self, context: AccessContext) -> Verdict:
         answer = self.verdict(context)

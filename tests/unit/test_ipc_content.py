@@ -38,7 +38,7 @@ def entry(queue_id: str, size: int) -> QueueEntry:
 
 
 def draft(tmp_path: Path, queue_id: str, data: bytes = LARGE) -> DraftContent:
-    content = DraftContent(tmp_path / "queue", WRITER, queue_id)
+    content = DraftContent(drafts_folder(tmp_path / "queue", WRITER), queue_id)
     content.write(data)
     content.sync()
     return content
@@ -71,7 +71,7 @@ async def test_a_file_that_is_gone_or_too_short_is_no_message_and_no_failure_of_
 
 
 async def test_an_aborted_draft_leaves_nothing(spool: SqliteSpool, tmp_path: Path) -> None:
-    content = DraftContent(tmp_path / "queue", WRITER, "ABCDEF0123456")
+    content = DraftContent(drafts_folder(tmp_path / "queue", WRITER), "ABCDEF0123456")
     content.write(LARGE)
     await content.discard()
     assert list(drafts_folder(tmp_path / "queue", WRITER).iterdir()) == []
@@ -92,7 +92,7 @@ async def test_a_writer_that_starts_anew_finds_nothing_of_its_past_and_keeps_wha
 
 async def test_header_fields_go_before_a_large_draft(spool: SqliteSpool, tmp_path: Path) -> None:
     queue_id = spool.new_queue_id()
-    content = DraftContent(tmp_path / "queue", WRITER, queue_id)
+    content = DraftContent(drafts_folder(tmp_path / "queue", WRITER), queue_id)
     content.write(LARGE)
     content.prepend(b"A: b\r\n")
     content.sync()

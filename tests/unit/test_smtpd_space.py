@@ -16,9 +16,8 @@ MEGABYTE = 1_000_000
 
 
 class Policy:
-    @property
-    def stages(self) -> frozenset[Stage]:
-        return frozenset(Stage)
+    def asks(self, stage: Stage) -> bool:
+        return stage is Stage.RCPT
 
     async def decide(self, context: AccessContext) -> Verdict:
         return PERMIT
@@ -65,3 +64,19 @@ async def test_a_directory_that_cannot_be_asked_refuses_nobody(tmp_path: Path) -
     policy = QueueSpace(QueueSpaceSettings(1000, 0), tmp_path / "missing", Policy(), log)
     assert await policy.decide(AccessContext(Stage.MAIL, CLIENT, "MAIL")) is PERMIT
     assert log.lines == [f"cannot tell the free space of {tmp_path}/missing: No such file or directory"]
+
+
+async def test_a_sender_is_asked_about_only_where_room_is_in_doubt(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    free = 2000 * MEGABYTE
+    monkeypatch.setattr(os, "statvfs", lambda path: System(free))
+    policy = QueueSpace(QueueSpaceSettings(10 * MEGABYTE, 0), tmp_path, Policy(), RecordingLog())
+    context = AccessContext(Stage.MAIL, CLIENT, "MAIL", sender=Address("s", "a.example"))
+    assert policy.asks(Stage.MAIL) and policy.asks(Stage.RCPT) and not policy.asks(Stage.DATA)
+    assert await policy.decide(context) is PERMIT
+    assert not policy.asks(Stage.MAIL)
+    free = 0
+    monkeypatch.setattr("pymta.smtpd.space.time.monotonic", lambda: policy._plenty_until)
+    assert policy.asks(Stage.MAIL)
+    assert (await policy.decide(context)).reply is not None

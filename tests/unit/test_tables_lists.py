@@ -188,3 +188,22 @@ def test_a_network_covers_what_agrees_in_its_prefix(value: int, prefix: int, oth
 )
 def test_what_is_no_address(text: str) -> None:
     assert pack(text) is None
+
+
+async def test_a_list_of_networks_answers_each_client_alike_however_often_and_whoever_came_between(
+    tables: TableFactory,
+) -> None:
+    networks = tables.network_list("192.0.2.0/24, !10.0.0.1, 10.0.0.0/8, .example.com")
+    clients = [
+        ("192.0.2.7", ""),
+        ("192.0.3.7", "a.example.com"),
+        ("192.0.3.7", "b.test"),
+        ("10.0.0.1", ""),
+        ("10.0.0.2", ""),
+    ]
+    expected = [True, True, False, False, True]
+    for number in range(3):
+        assert [await networks.matches(*client) for client in clients] == expected
+        for host in range(5000 * number):
+            await networks.matches(f"172.16.{host >> 8}.{host & 255}")
+    assert len(networks._known) <= 4096

@@ -177,9 +177,9 @@ def _parse_path(
     session: ServerSession, argument: str, keyword: re.Pattern[str], syntax: Reply, bad: Reply
 ) -> Reply | Given:
     match = keyword.match(argument)
-    if not match or not argument[match.end() :].strip():
+    text = argument[match.end() :].strip() if match else ""
+    if not text:
         return syntax
-    text = argument[match.end() :].strip()
     split = split_path(text)
     address = parse_path(split[0], session.options.paths) if split else None
     if not split or address is None:

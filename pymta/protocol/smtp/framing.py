@@ -39,6 +39,8 @@ class CommandLines:
 
     def next_line(self) -> bytes | None:
         """The next line without its end, None where it is not complete yet."""
+        if self._position == len(self._input):
+            return None
         end = self._input.find(b"\n", self._position)
         if end < 0:
             self._bound()
@@ -53,7 +55,7 @@ class CommandLines:
 
     def _bound(self) -> None:
         """Keep no more of an endless line than is ever looked at, and its last byte."""
-        if len(self) > self.limit:
+        if len(self._input) - self._position > self.limit:
             rest = self.take_rest()
             self._overlong = (self._overlong or rest)[: self.limit] + rest[-1:]
 

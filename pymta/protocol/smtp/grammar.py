@@ -195,11 +195,15 @@ class RcptParameters:
     orcpt: str = ""
 
 
+_NO_MAIL_PARAMETERS = MailParameters()
+_NO_RCPT_PARAMETERS = RcptParameters()
 NO_DSN = Reply.of(501, "DSN support is disabled", "5.7.1")
 
 
 def parse_mail_parameters(words: list[str], *, dsn: bool = True, utf8: bool = True) -> MailParameters | Reply:
     """The parameters of MAIL, or the refusal of the first that is wrong."""
+    if not words:
+        return _NO_MAIL_PARAMETERS
     found: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")
@@ -214,6 +218,8 @@ def parse_mail_parameters(words: list[str], *, dsn: bool = True, utf8: bool = Tr
 
 def parse_rcpt_parameters(words: list[str], *, dsn: bool = True) -> RcptParameters | Reply:
     """The parameters of RCPT, or the refusal of the first that is wrong."""
+    if not words:
+        return _NO_RCPT_PARAMETERS
     found: dict[str, object] = {}
     for word in words:
         name, equals, value = word.partition("=")

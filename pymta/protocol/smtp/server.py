@@ -9,12 +9,12 @@ from __future__ import annotations
 import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 
 from pymta.errors import ProtocolUseError
 from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client
+from pymta.model.frozen import changed
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.model.sasl import SaslStep
@@ -61,8 +61,9 @@ class ServerSession:
     """One client from greeting to goodbye.
 
     `new_queue_id` names a message at its first accepted recipient. `complete` gives the standard form of an address,
-    None where that cannot be known now. `footer` completes refusals (`smtpd_reject_footer`). `label` is how log lines
-    name the client. Never raises because of the client; raises ProtocolUseError where its owner breaks the contract.
+    None where that cannot be known now; `asks` tells at which stages there is something to decide. `footer` completes
+    refusals (`smtpd_reject_footer`). `label` is how log lines name the client. Never raises because of the client;
+    raises ProtocolUseError where its owner breaks the contract.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class ServerSession:
         new_queue_id: Callable[[], QueueId],
         *,
         complete: Callable[[Address], Address | None] = lambda address: address,
+        asks: Callable[[Stage], bool] = lambda stage: True,
         footer: Footer | None = None,
         label: str | None = None,
         commands: Sequence[Command] = COMMANDS,
@@ -93,6 +95,7 @@ class ServerSession:
         self._table = table if table is not None else command_table(commands)
         self._new_queue_id = new_queue_id
         self._complete = complete
+        self._asks = asks
         self._footer = footer
         self._events: deque[tuple[Event, Callable[..., None] | None]] = deque()
         self._answer: Callable[..., None] | None = None
@@ -208,7 +211,7 @@ class ServerSession:
 
     def succeed(self, reply: Reply) -> None:
         """Answer a command that did what it should."""
-        self.count_success()
+        self._tally.succeeded(self.verb)
         self.reply(reply)
 
     def count_success(self) -> None:
@@ -257,9 +260,9 @@ class ServerSession:
         self.reset_transaction()
         self.helo_name = helo_name
         if self.client.protocol != "ESMTP":
-            self.client = replace(self.client, helo=helo_name, protocol=protocol)
-        else:
-            self.client = replace(self.client, helo=helo_name)
+            self.client = changed(self.client, helo=helo_name, protocol=protocol)
+        elif self.client.helo != helo_name:
+            self.client = changed(self.client, helo=helo_name)
 
     def reset_transaction(self) -> None:
         self.message.abort()
@@ -291,6 +294,8 @@ class ServerSession:
         return access_context(self, stage, address)
 
     def take_effects(self, verdict: Verdict, stage: Stage | None = None) -> None:
+        if verdict is PERMIT and not self.deferrals:
+            return
         note_deferral(self, stage, verdict)
         self.transaction.effects.extend(verdict.effects)
         for line in verdict.log:
@@ -437,11 +442,11 @@ class ServerSession:
         self, stage: Stage, about: Address | None, answer: Callable[[Verdict], None], helo_name: str | None = None
     ) -> None:
         """Pause for a verdict, or go on at once where the policy has nothing to say at this stage."""
-        if stage not in self.options.asked_stages:
+        if not self._asks(stage):
             answer(PERMIT)
             return
         context = self.context(stage, about)
-        self.ask(Decide(context if helo_name is None else replace(context, helo_name=helo_name)), answer)
+        self.ask(Decide(context if helo_name is None else changed(context, helo_name=helo_name)), answer)
 
     def decided(self, command: Command, value: object, verdict: Verdict) -> None:
         if command.stage is Stage.HELO and verdict.reply is None:

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import field
 from enum import Enum
 
-from pymta.model.access import Stage
 from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.grammar import PathRules
@@ -36,7 +35,6 @@ class ServerOptions:
     without a trusted certificate. `log_tls` and `log_peer_certificate` are what `smtpd_tls_loglevel` asks for.
     `discarded_keywords` are EHLO keywords in upper case that are neither announced nor, for DSN and CHUNKING,
     obeyed. `classified_verbs` tells that `smtpd_noop_commands` is not empty, so that every verb is asked about.
-    `asked_stages` are those at which the policy has something to say; at the others it is not asked.
     """
 
     myhostname: str = "localhost"
@@ -66,7 +64,6 @@ class ServerOptions:
     require_client_certificate: bool = False
     log_tls: bool = False
     log_peer_certificate: bool = False
-    asked_stages: frozenset[Stage] = frozenset(Stage)
     paths: PathRules = field(default_factory=PathRules)
 
     def offers(self, keyword: str) -> bool:
