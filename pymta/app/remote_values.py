@@ -30,6 +30,7 @@ _NOTIFY = {value: Notify(value) for value in range(16)}
 
 dumps = marshal.dumps
 _client_values = attrgetter(*(field.name for field in fields(Client)))
+_shared_values = attrgetter(*(field.name for field in fields(DeliveryResult) if field.name != "number"))
 
 
 def loads(data: bytes) -> Any:
@@ -162,46 +163,30 @@ def unpack_request(values: Sequence[Any]) -> DeliveryRequest:
     )
 
 
-def pack_results(results: Sequence[DeliveryResult]) -> list[tuple[Any, ...]]:
-    return [
-        (
-            one.number,
-            one.outcome.value,
-            one.status,
-            one.reason,
-            one.relay,
-            one.remote_mta,
-            one.diagnostic,
-            one.action,
-            one.dsn_relayed,
-            one.connection_use,
-            one.connect_seconds,
-            one.transfer_seconds,
-            one.host_unreachable,
-            [
-                (
-                    part.address.local_part,
-                    part.address.domain,
-                    part.outcome.value,
-                    part.status,
-                    part.reason,
-                    part.action,
-                )
-                for part in one.parts
-            ],
-        )
-        for one in results
-    ]
+def pack_results(results: Sequence[DeliveryResult]) -> list[tuple[list[int], tuple[Any, ...]]]:
+    """What neighbours share, all but their numbers, is said once: 50 recipients of one message had one reply."""
+    groups: list[tuple[list[int], tuple[Any, ...]]] = []
+    last = None
+    for one in results:
+        values = _shared_values(one)
+        if values != last:
+            outcome, *plain, parts = last = values
+            groups.append(([], (outcome.value, *plain, [_part(part) for part in parts])))
+        groups[-1][0].append(one.number)
+    return groups
 
 
-def unpack_results(values: Sequence[Sequence[Any]]) -> list[DeliveryResult]:
-    return [_read_result(*one) for one in values]
+def _part(part: DeliveryPart) -> tuple[Any, ...]:
+    address = part.address
+    return (address.local_part, address.domain, part.outcome.value, part.status, part.reason, part.action)
 
 
-def _read_result(number: int, outcome: str, *values: Any) -> DeliveryResult:
-    *plain, parts = values
-    plain.append(tuple([_read_part(part) for part in parts]))
-    return DeliveryResult(number, _OUTCOMES[outcome], *plain)
+def unpack_results(groups: Sequence[tuple[Sequence[int], Sequence[Any]]]) -> list[DeliveryResult]:
+    results = []
+    for numbers, (outcome, *plain, parts) in groups:
+        values = (_OUTCOMES[outcome], *plain, tuple([_read_part(part) for part in parts]))
+        results += [DeliveryResult(number, *values) for number in numbers]
+    return results
 
 
 def _read_part(values: Sequence[Any]) -> DeliveryPart:

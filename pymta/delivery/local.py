@@ -214,7 +214,7 @@ def _result(attempt: Attempt) -> DeliveryResult:
     if not parts:
         return DeliveryResult(number, Outcome.SENT, "2.0.0", "expanded to no recipients", relay)
     if attempt.last_passed is not None and len(parts) == 1 and not attempt.is_expanded:
-        return replace(attempt.last_passed, number=number)
+        return attempt.last_passed.for_recipient(number)
     worst = next(
         outcome
         for outcome in (Outcome.DEFERRED, Outcome.BOUNCED, Outcome.SENT)

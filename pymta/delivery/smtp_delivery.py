@@ -41,6 +41,7 @@ class SmtpDelivery:
         self._content = content
         self._left: list[QueuedRecipient] = []
         self._results: dict[int, DeliveryResult] = {}
+        self._sent: tuple[ServerReply, DeliveryResult] | None = None
         self._failure: Failure | None = None
         self._more_hosts = False
         self._policy = CLEARTEXT
@@ -320,7 +321,7 @@ class SmtpDelivery:
                 self._agent.log.info(f"{request.queue_id}: breaking line > {limit} bytes with <CR><LF>SPACE")
             event = await connection.next_event()
         if isinstance(event, Finished):
-            self._left = []
+            self._left, self._sent = [], None
             for recipient, decided in zip(recipients, event.replies, strict=True):
                 self._decide(connection, recipient, decided)
         else:
@@ -385,8 +386,16 @@ class SmtpDelivery:
         self._left = []
 
     def _settle_sent(self, connection: ClientConnection, recipient: QueuedRecipient, reply: ServerReply) -> None:
+        """One reply to the final dot is the outcome of all recipients."""
+        if self._sent is None or self._sent[0] is not reply:
+            self._sent = reply, self._delivered(connection, recipient, reply)
+        self._results[recipient.number] = self._sent[1].for_recipient(recipient.number)
+
+    def _delivered(
+        self, connection: ClientConnection, recipient: QueuedRecipient, reply: ServerReply
+    ) -> DeliveryResult:
         now = self._agent.clock.monotonic()
-        self._results[recipient.number] = DeliveryResult(
+        return DeliveryResult(
             number=recipient.number,
             outcome=Outcome.SENT,
             status=reply.status if reply.status[0] == "2" else "2.0.0",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pymta.delivery.local_settings import VirtualSettings, VirtualTables
 from pymta.delivery.mailbox_copy import envelope_header, from_line
@@ -145,4 +144,4 @@ class VirtualAgent:
 
 def _for(recipient: QueuedRecipient, result: DeliveryResult) -> DeliveryResult:
     """The same outcome under another recipient's number: the mailbox got the message once."""
-    return result if result.number == recipient.number else replace(result, number=recipient.number)
+    return result if result.number == recipient.number else result.for_recipient(recipient.number)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from enum import Enum
+from operator import attrgetter
 
 from pymta.model.address import Address
 from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Ret, Trace
@@ -89,3 +91,10 @@ class DeliveryResult:
     transfer_seconds: float = 0.0
     host_unreachable: bool = False
     parts: tuple[DeliveryPart, ...] = ()
+
+    def for_recipient(self, number: int) -> DeliveryResult:
+        """The same outcome for another recipient."""
+        return DeliveryResult(number, *_all_but_number(self))
+
+
+_all_but_number = attrgetter(*(field.name for field in fields(DeliveryResult)[1:]))

@@ -20,7 +20,7 @@ from pymta.app.remote_values import (
     unpack_results,
 )
 from pymta.model.address import NULL_SENDER, Address
-from pymta.model.delivery import DeliveryRequest, DeliveryResult
+from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient, QueueEntry
 
 _numbers = count(1)
@@ -68,6 +68,16 @@ def test_a_delivery_request(make: Any) -> None:
 def test_results(make: Any) -> None:
     results = [make(DeliveryResult), make(DeliveryResult)]
     assert unpack_results(loads(dumps(pack_results(results)))) == results
+
+
+def test_what_results_share_is_said_once() -> None:
+    sent = DeliveryResult(1, Outcome.SENT, "2.0.0", "250 Ok", "mx[192.0.2.1]:25", transfer_seconds=0.5)
+    refused = DeliveryResult(3, Outcome.BOUNCED, "5.1.1", "no such user")
+    results = [sent, sent.for_recipient(2), refused, sent.for_recipient(4)]
+    packed = pack_results(results)
+    assert [numbers for numbers, _ in packed] == [[1, 2], [3], [4]]
+    assert unpack_results(loads(dumps(packed))) == results
+    assert pack_results([]) == []
 
 
 @pytest.mark.parametrize("damaged", [b"", b"\x00", b"(\x05\x00\x00\x00", b"garbage"])

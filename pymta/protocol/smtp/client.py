@@ -69,8 +69,8 @@ class _Transaction:
             self.replies[number] = RecipientReply(phase, reply)
 
     def decide_open(self, phase: Phase, reply: ServerReply) -> None:
-        for number in range(len(self.replies)):
-            self.decide(number, phase, reply)
+        decided = RecipientReply(phase, reply)
+        self.replies = [decided if before is None else before for before in self.replies]
 
     @property
     def is_decided(self) -> bool:

@@ -17,7 +17,8 @@ _NOT_UTF8_XTEXT = re.compile(r"[\x00- +=\\\x7f]")
 
 def is_sendable(address: Address) -> bool:
     """Whether the address can stand in a command: a CR or LF in it would be a command of its own."""
-    return not _CONTROL.search(address.local_part) and not _CONTROL.search(address.domain)
+    text = address.local_part + address.domain
+    return text.isprintable() or not _CONTROL.search(text)
 
 
 def mail_command(request: DeliveryRequest, offered: Capabilities, smtputf8: bool = False) -> bytes:
@@ -38,9 +39,11 @@ def mail_command(request: DeliveryRequest, offered: Capabilities, smtputf8: bool
 
 def rcpt_command(recipient: QueuedRecipient, offered: Capabilities) -> bytes:
     """`RCPT TO:<...>`, with ORCPT (what the sender gave, else the address as it came to us) and NOTIFY."""
-    command = f"RCPT TO:<{recipient.address.quoted()}>"
+    address, original = recipient.address, recipient.original
+    quoted = address.quoted()
+    command = f"RCPT TO:<{quoted}>"
     if offered.dsn:
-        orcpt = recipient.orcpt or _orcpt(recipient.original, offered)
+        orcpt = recipient.orcpt or _orcpt(quoted if original is address else original.quoted(), offered)
         if orcpt:
             command += f" ORCPT={orcpt}"
         if recipient.notify:
@@ -48,11 +51,10 @@ def rcpt_command(recipient: QueuedRecipient, offered: Capabilities) -> bytes:
     return f"{command}\r\n".encode()
 
 
-def _orcpt(original: Address, offered: Capabilities) -> str:
-    """ORCPT with the address type and quoting that fit it; empty where the server could not take it."""
-    if original.is_null:
+def _orcpt(text: str, offered: Capabilities) -> str:
+    """ORCPT for a quoted address, with the address type and quoting that fit it; empty for no address."""
+    if not text:
         return ""
-    text = original.quoted()
     if text.isascii():
         return "rfc822;" + _NOT_XTEXT.sub(lambda match: f"+{ord(match[0]):02X}", text)
     # RFC 6533 3: utf-8-addr-unitext where the server speaks SMTPUTF8, else utf-8-addr-xtext.
