@@ -7,12 +7,14 @@ import binascii
 import secrets
 from base64 import b64decode, b64encode
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from pymta.errors import AuthUnavailableError
 from pymta.model.envelope import Client
 from pymta.model.frozen import frozen
 from pymta.model.sasl import Mechanism, MechanismFlag, SaslChallenge, SaslFailure, SaslStep, SaslSuccess
 from pymta.ports import Log
+from pymta.protocol.sasl.mechanisms import without_bindings
 
 _TIMEOUT = 30.0
 _CONNECT_TIMEOUT = 5.0
@@ -73,9 +75,12 @@ class DovecotSasl:
         self._try_again = 0.0
 
     async def mechanisms(self) -> Sequence[Mechanism]:
-        return (await self.link()).mechanisms
+        # The protocol as Dovecot 2.3 speaks it has no words for what to bind to.
+        return without_bindings((await self.link()).mechanisms)
 
-    def begin(self, mechanism: str, client: Client) -> DovecotExchange:
+    def begin(
+        self, mechanism: str, client: Client, bindings: Mapping[str, bytes] = MappingProxyType({})
+    ) -> DovecotExchange:
         return DovecotExchange(self, mechanism.upper(), client)
 
     async def link(self) -> _Link:

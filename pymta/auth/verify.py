@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from pymta.auth.verify_pool import HashPool
 from pymta.errors import AuthUnavailableError
@@ -32,7 +33,7 @@ class PasswordSasl:
     """Mechanisms over `database` and `tokens`, either of which may be missing.
 
     `names` are the only mechanisms to run (`mech_list` of smtpd.conf), empty for all. `local_domain` completes the
-    name of who logged in without one.
+    name of who logged in without one. `can_bind` tells that sessions with TLS have channel bindings.
     """
 
     def __init__(
@@ -45,7 +46,9 @@ class PasswordSasl:
         hostname: str = "localhost",
         names: Sequence[str] = (),
         local_domain: str = "",
+        can_bind: bool = False,
     ) -> None:
+        self._can_bind = can_bind
         self._local_domain = local_domain
         self._database = database
         self._tokens = tokens
@@ -57,15 +60,19 @@ class PasswordSasl:
 
     async def mechanisms(self) -> Sequence[Mechanism]:
         kinds = await self._database.secret_kinds() if self._database else SecretKind.NONE
-        found = offered(kinds, passwords=self._database is not None, tokens=self._tokens is not None)
+        found = offered(
+            kinds, passwords=self._database is not None, tokens=self._tokens is not None, bindings=self._can_bind
+        )
         return [one for one in found if not self._names or one.name in self._names]
 
-    def begin(self, mechanism: str, client: Client, bindings: Mapping[str, bytes] | None = None) -> PasswordExchange:
+    def begin(
+        self, mechanism: str, client: Client, bindings: Mapping[str, bytes] = MappingProxyType({})
+    ) -> PasswordExchange:
         context = ServerContext(
             nonce=lambda: secrets.token_urlsafe(18),
             hostname=self._hostname,
             salt_key=self._salt_key,
-            bindings=bindings or {},
+            bindings=bindings,
         )
         return PasswordExchange(self, mechanism.upper(), context)
 

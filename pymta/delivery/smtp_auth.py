@@ -19,6 +19,8 @@ from pymta.protocol.smtp.client_events import LoginFailed, Lost
 from pymta.protocol.smtp.client_replies import ServerReply
 from pymta.tables import Maps
 
+_BOUND = "SCRAM-SHA-256-PLUS"
+
 
 @frozen
 class LoginRefused:
@@ -78,14 +80,24 @@ class SmtpLogin:
             text = "offered no compatible authentication mechanisms for this type of connection security"
             return _refused("4.7.0", f"SASL authentication failed; server {host.named} {text}")
         is_token = secret.startswith(PREFIX)
-        mechanism = choose(mechanisms, self._options(connection), is_token=is_token)
+        binding = connection.tls.channel_binding if connection.tls else b""
+        mechanism = choose(mechanisms, self._options(connection), is_token=is_token, can_bind=bool(binding))
         if mechanism is None:
             self._log.warning("SASL authentication failure: No worthy mechs found")
             return _cannot(connection, "no mechanism available")
-        return await self._run(connection, mechanism, username, secret, is_token)
+        if mechanism != _BOUND and _BOUND in offered_mechanisms(capabilities):
+            # It is there, and our own settings forbid it.
+            binding = b""
+        return await self._run(connection, mechanism, username, secret, is_token, binding)
 
     async def _run(
-        self, connection: ClientConnection, mechanism: str, username: str, secret: str, is_token: bool
+        self,
+        connection: ClientConnection,
+        mechanism: str,
+        username: str,
+        secret: str,
+        is_token: bool,
+        binding: bytes,
     ) -> LoginRefused | Lost | None:
         try:
             word = await self._tokens.token(secret) if is_token else secret
@@ -94,7 +106,7 @@ class SmtpLogin:
             return _cannot(connection, "no access token")
         credentials = Credentials(username, word, is_token)
         nonce, host = secrets.token_urlsafe(18), connection.host
-        connection.session.authenticate(ClientRun(mechanism, credentials, nonce=nonce, host=host.name))
+        connection.session.authenticate(ClientRun(mechanism, credentials, nonce=nonce, binding=binding, host=host.name))
         event = await connection.next_event()
         if isinstance(event, Lost):
             return event

@@ -14,11 +14,12 @@ from pymta.delivery.smtp_tls_settings import ClientTlsSettings
 from pymta.errors import ConfigError
 from pymta.model.tls import TlsSession
 from pymta.ports import Log
+from pymta.protocol.sasl.scram import CLIENT_BINDING
 from pymta.runtime.tls_context import Authorities, client_context, limit_chain, set_groups, ssl_options
 from pymta.runtime.tls_files import KeyPair, PemFiles, Stamp
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.runtime.tls_log import parse_tls_loglevel
-from pymta.runtime.tls_session import describe_session
+from pymta.runtime.tls_session import channel_bindings, describe_session
 from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols
 from pymta.tables import Maps
 
@@ -92,7 +93,8 @@ class ClientTls:
                 f"{host.relay}: subject_CN={shown.subject}, issuer={shown.issuer}, "
                 f"fingerprint={shown.fingerprint}, pkey_fingerprint={shown.public_key_fingerprint}"
             )
-        return replace(tls, is_verified=True) if is_right else tls
+        binding = channel_bindings(secured, is_server=False).get(CLIENT_BINDING, b"")
+        return replace(tls, is_verified=is_right, channel_binding=binding)
 
     def _is_right(
         self,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import field
+
 from pymta.model.frozen import frozen
 
 
@@ -24,6 +26,7 @@ class TlsSession:
 
     `is_trusted`: the certificate chain ends at a trusted authority. `is_verified`: it is also the one that the
     policy asks for, by name or by fingerprint. `asked_for_certificate` tells that a client could have shown one.
+    `channel_binding` is what our login to a server can be bound to (tls-server-end-point, RFC 5929 4), if anything.
     `server_name` is what a client asked for by SNI, `is_name_known` whether tls_server_sni_maps have it.
     """
 
@@ -36,6 +39,7 @@ class TlsSession:
     is_trusted: bool = False
     is_verified: bool = False
     asked_for_certificate: bool = False
+    channel_binding: bytes = field(default=b"", repr=False)
     server_name: str = ""
     is_name_known: bool = True
 

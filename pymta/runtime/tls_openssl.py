@@ -24,6 +24,10 @@ _VERIFY_PEER = 1
 _GET_PEER_TMP_KEY, _GET_TMP_KEY = 109, 133
 _GET_PEER_SIGNATURE_NID, _GET_SIGNATURE_NID = 108, 132
 _SET_GROUPS_LIST = 92
+_GET_EXTENDED_MASTER_SECRET = 122
+_MAX_DIGEST = 64
+# RFC 9266 2.
+_EXPORTER_LABEL, _EXPORTED_SIZE = b"EXPORTER-Channel-Binding", 32
 _RSA, _RSA_PSS, _EC = 6, 912, 408
 
 _AcceptAny = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_int, ctypes.c_void_p)
@@ -56,6 +60,14 @@ class OpenSsl:
         self._bind("SSL_get0_peer_certificate", pointer, pointer)
         self._bind("SSL_get_certificate", pointer, pointer)
         self._bind("X509_get0_pubkey", pointer, pointer)
+        self._bind("X509_get_signature_info", number, pointer, pointer, pointer, pointer, pointer)
+        self._bind("X509_digest", number, pointer, pointer, ctypes.c_char_p, pointer)
+        self._bind("EVP_get_digestbyname", pointer, ctypes.c_char_p)
+        self._bind(
+            "SSL_export_keying_material",
+            *(number, pointer, ctypes.c_char_p, ctypes.c_size_t, ctypes.c_char_p, ctypes.c_size_t),
+            *(pointer, ctypes.c_size_t, number),
+        )
 
     def _bind(self, name: str, result: Any, *arguments: Any) -> None:
         function = getattr(self._library, name)
@@ -89,6 +101,40 @@ class OpenSsl:
             return ""
         text: bytes = self._library.X509_verify_cert_error_string(result)
         return text.decode("ascii", "replace")
+
+    def bindings(self, connection: ssl.SSLObject, *, is_server: bool) -> dict[str, bytes]:
+        """What a login can be bound to, by type (RFC 5929, RFC 9266)."""
+        session = _session(connection)
+        found = {"tls-server-end-point": self._certificate_digest(session, is_server=is_server)}
+        if connection.version() == "TLSv1.3":
+            found["tls-exporter"] = self._exported(session)
+        elif self._library.SSL_ctrl(session, _GET_EXTENDED_MASTER_SECRET, 0, None) == 1:
+            # Without that extension two sessions can be made to have the same (RFC 7627 1).
+            found["tls-unique"] = connection.get_channel_binding("tls-unique") or b""
+        return {kind: data for kind, data in found.items() if data}
+
+    def _certificate_digest(self, session: int, *, is_server: bool) -> bytes:
+        """RFC 5929 4.1: by the hash of its signature or SHA-256; empty where there is not one hash."""
+        certificate = getattr(self._library, "SSL_get_certificate" if is_server else "SSL_get0_peer_certificate")(
+            session
+        )
+        digest, length = ctypes.c_int(), ctypes.c_uint()
+        unused = (None, None, None)
+        if not certificate or not self._library.X509_get_signature_info(certificate, ctypes.byref(digest), *unused):
+            return b""
+        name: bytes = self._library.OBJ_nid2sn(digest.value) or b""
+        method = self._library.EVP_get_digestbyname(b"SHA256" if name in (b"MD5", b"SHA1") else name)
+        data = ctypes.create_string_buffer(_MAX_DIGEST)
+        if not method or not self._library.X509_digest(certificate, method, data, ctypes.byref(length)):
+            return b""
+        return data.raw[: length.value]
+
+    def _exported(self, session: int) -> bytes:
+        data = ctypes.create_string_buffer(_EXPORTED_SIZE)
+        done = self._library.SSL_export_keying_material(
+            session, data, len(data), _EXPORTER_LABEL, len(_EXPORTER_LABEL), None, 0, 0
+        )
+        return data.raw if done == 1 else b""
 
     def details(self, connection: ssl.SSLObject, *, is_server: bool) -> str:
         """`key-exchange X25519 server-signature ECDSA (prime256v1) server-digest SHA256`; TLSv1.3 only.

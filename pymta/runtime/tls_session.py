@@ -43,6 +43,17 @@ def describe_session(
     )
 
 
+def can_tell_bindings() -> bool:
+    """Whether `channel_bindings` has any for a session with TLS."""
+    return openssl() is not None
+
+
+def channel_bindings(connection: ssl.SSLObject | None, *, is_server: bool) -> dict[str, bytes]:
+    """What SCRAM-SHA-256-PLUS can be bound to, by type; empty without TLS or where OpenSSL cannot be asked."""
+    library = openssl()
+    return library.bindings(connection, is_server=is_server) if library and connection else {}
+
+
 def peer_certificate(connection: ssl.SSLObject, digest: str) -> PeerCertificate | None:
     """The other side's certificate, trusted or not."""
     der = connection.getpeercert(binary_form=True)

@@ -39,7 +39,11 @@ def choose(
 
 
 class ClientRun:
-    """One attempt of a mechanism. `failure` tells why we gave up on a server, empty while we did not."""
+    """One attempt of a mechanism. `failure` tells why we gave up on a server, empty while we did not.
+
+    `binding` is the channel's of type tls-server-end-point, empty where there is none; without -PLUS the server is
+    told that we had one, so that it can tell when somebody took -PLUS out of its list.
+    """
 
     def __init__(
         self, mechanism: str, credentials: Credentials, *, nonce: str = "", binding: bytes = b"", host: str = ""
@@ -78,7 +82,7 @@ def _steps(mechanism: str, credentials: Credentials, nonce: str, binding: bytes,
         case "CRAM-MD5":
             return cram_md5_client(name, secret)
         case "SCRAM-SHA-256":
-            return scram_client(name, secret, nonce)
+            return scram_client(name, secret, nonce, could_bind=bool(binding))
         case "SCRAM-SHA-256-PLUS":
             return scram_client(name, secret, nonce, binding)
         case "XOAUTH2":

@@ -73,6 +73,11 @@ def permitted(mechanisms: Iterable[Mechanism], options: Iterable[str]) -> list[M
     return [one for one in mechanisms if not one.flags & forbidden and one.flags & required == required]
 
 
+def without_bindings(mechanisms: Iterable[Mechanism]) -> list[Mechanism]:
+    """What can be run in a session that has no channel to bind to."""
+    return [one for one in mechanisms if not one.name.endswith("-PLUS")]
+
+
 def known(name: str) -> Mechanism:
     """The mechanism of this name; one that we never heard of counts as open to everything but plaintext."""
     folded = name.upper()
@@ -82,7 +87,7 @@ def known(name: str) -> Mechanism:
 def offered(kinds: SecretKind, *, passwords: bool, tokens: bool, bindings: bool = False) -> Sequence[Mechanism]:
     """What a server can run whose accounts all have `kinds`, that can check passwords, that can check tokens.
 
-    `bindings` tells that the session's TLS channel can be bound to.
+    `bindings` tells that sessions with TLS have a channel that can be bound to.
     """
     names = []
     if kinds & SecretKind.SCRAM:
