@@ -8,8 +8,8 @@ from enum import IntEnum
 class Kind(IntEnum):
     """A role says HELLO to the queue manager and is served from WELCOME on.
 
-    ENQUEUE, OPENED and FLUSH ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED and HELD
-    are told.
+    ENQUEUE, OPENED, COUNTED and FLUSH ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED, HELD
+    and HAPPENED are told.
     """
 
     HELLO = 1
@@ -22,6 +22,8 @@ class Kind(IntEnum):
     CLOSED = 8
     HELD = 9
     FLUSH = 10
+    COUNTED = 11
+    HAPPENED = 12
 
 
 SMTPD = "smtpd"

@@ -65,6 +65,8 @@ class RoleServer:
             Kind.OPENED: self._opened,
             Kind.CLOSED: self._closed,
             Kind.HELD: self._held,
+            Kind.COUNTED: self._counted,
+            Kind.HAPPENED: self._happened,
             Kind.RESULTS: self._results,
             Kind.FLUSH: self._flush,
         }
@@ -157,6 +159,12 @@ class RoleServer:
 
     def _held(self, link: Link, number: int, head: bytes, body: bytes) -> None:
         self._counts.held(link, *loads(head))
+
+    def _counted(self, link: Link, number: int, head: bytes, body: bytes) -> None:
+        link.send(Kind.ANSWER, number, dumps(self._counts.counted(*loads(head))))
+
+    def _happened(self, link: Link, number: int, head: bytes, body: bytes) -> None:
+        self._counts.happened(*loads(head))
 
     # -- what clients ask for (ETRN)
 

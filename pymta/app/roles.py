@@ -130,7 +130,6 @@ async def _smtpd(instance: Instance, number: int, channel: Channel, restarted: b
     clock = SystemClock()
     places = instance.places
     clear_drafts(places.queue, number)
-    counts: RemoteCounts | None = None
     queue = RemoteQueue(
         places.queue,
         places.roles_socket,
@@ -138,12 +137,11 @@ async def _smtpd(instance: Instance, number: int, channel: Channel, restarted: b
         number,
         clock,
         long_ids=bool(instance.config.value("enable_long_queue_ids")),
-        on_welcome=lambda: counts.announce() if counts else None,
+        on_welcome=lambda: counts.announce(),
         faults=_faults(restarted),
     )
-    if instance.smtpd_processes > 1:
-        counts = RemoteCounts(queue.upstream)
-    resolver = DnsResolver(clock)
+    counts = RemoteCounts(queue.upstream, clock, is_alone=instance.smtpd_processes == 1)
+    resolver = make_resolver(build(DnsSettings, instance.config), clock)
     lasting = Lasting(
         clock=clock,
         log=log,

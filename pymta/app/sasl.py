@@ -50,12 +50,10 @@ def smtp_login(lmtp: bool, config: Config, tables: TableFactory, clock: Clock, l
     return SmtpLogin(settings, passwords, names.matches if names else None, TokenSource(clock, log), log)
 
 
-def server_sasl(
-    config: Config, parts: LoginParts, tables: TableFactory, clock: Clock, log: Log, name: str
-) -> SaslService | None:
+def server_sasl(config: Config, parts: LoginParts, tables: TableFactory, clock: Clock, log: Log) -> SaslService | None:
     """AUTH of one service; None where `smtpd_sasl_auth_enable` is off. Raises ConfigError."""
     settings = build(SaslSettings, config)
     if not settings.smtpd_sasl_auth_enable:
         return None
     backend = open_backend(settings, parts.pool, log, passwords=parts.passwords, tokens=parts.tokens)
-    return SaslService(settings, backend, tables, clock, log, name)
+    return SaslService(settings, backend, tables, clock, log)

@@ -233,7 +233,7 @@ class Wiring:
             log=log,
             tables=self.tables,
             name=service.name,
-            sasl=server_sasl(config, self._lasting.logins, self.tables, self._lasting.clock, log, service.name),
+            sasl=server_sasl(config, self._lasting.logins, self.tables, self._lasting.clock, log),
             tls=server_tls(config, self._lasting.keys, self.tables, self._lasting.clock, log),
             shared_counts=self._lasting.shared_counts,
             authentication=authentication if inspects else None,

@@ -19,6 +19,7 @@ from pymta.protocol.smtp.server_events import (
     Classify,
     Commit,
     Content,
+    CountCommand,
     Decide,
     Delay,
     Event,
@@ -32,6 +33,7 @@ from pymta.protocol.smtp.server_events import (
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.sasl import SaslService
+from pymta.smtpd.limits import TLS_SESSION
 from pymta.smtpd.tls import ServerTls
 
 READ_AHEAD = 1 << 17
@@ -48,7 +50,7 @@ class Host(Protocol):
     tls: ServerTls | None
     sasl: SaslService | None
 
-    async def prepare_tls(self, client: Client) -> Reply | None: ...
+    async def count(self, event: str, client: Client) -> Reply | None: ...
     async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply: ...
     def left(self, connection: Connection, client: Client | None) -> None: ...
 
@@ -272,7 +274,10 @@ class Connection(aiosmtpd.smtp.SMTP):
             await self._desk.abort(draft)
 
     async def _prepare_tls(self, event: PrepareTls, session: ServerSession) -> None:
-        session.tls_prepared(await self._host.prepare_tls(session.client))
+    async def _count(self, event: CountCommand, session: ServerSession) -> None:
+        session.counted(await self._host.count(event.verb, session.client))
+
+        session.tls_prepared(await self._host.count(TLS_SESSION, session.client))
 
     async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
         """Decrypted data may come before the handshake is known to be done: it waits for the new transport."""
@@ -394,4 +399,5 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     StartTls: Connection._start_tls,
     Delay: Connection._delay,
     FlushSite: Connection._flush_site,
+    CountCommand: Connection._count,
 }

@@ -14,13 +14,12 @@ from pymta.auth.verify_file import PasswordFile
 from pymta.auth.verify_pool import HashPool
 from pymta.errors import AuthUnavailableError, ConfigError, TableError
 from pymta.model.envelope import Client
-from pymta.model.reply import Reply
 from pymta.model.sasl import Mechanism, SaslFailure, SaslStep
 from pymta.ports import Clock, Log, PasswordDatabase, SaslBackend, SaslExchange, TokenVerifier
 from pymta.protocol.sasl.mechanisms import check_options, permitted
 from pymta.protocol.smtp.server_auth import AuthRules
 from pymta.protocol.smtp.server_events import Authenticate
-from pymta.smtpd.sasl_limits import FailureDelays, WindowCount, network_of
+from pymta.smtpd.sasl_limits import FailureDelays, network_of
 from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.tables import TableFactory
 
@@ -62,10 +61,10 @@ def open_backend(
 
 
 class SaslService:
-    """AUTH as one service offers it. `name` is how warnings call the service. Raises ConfigError at construction."""
+    """AUTH as one service offers it. Raises ConfigError at construction."""
 
     def __init__(
-        self, settings: SaslSettings, backend: SaslBackend, tables: TableFactory, clock: Clock, log: Log, name: str
+        self, settings: SaslSettings, backend: SaslBackend, tables: TableFactory, clock: Clock, log: Log
     ) -> None:
         for parameter in ("smtpd_sasl_security_options", "smtpd_sasl_tls_security_options"):
             try:
@@ -76,13 +75,11 @@ class SaslService:
         self._backend = backend
         self._clock = clock
         self._log = log
-        self._name = name
         self._filter = tables.string_list(settings.smtpd_sasl_mechanism_filter, title="smtpd_sasl_mechanism_filter")
         self._unannounced = tables.network_list(
             settings.smtpd_sasl_exceptions_networks, title="smtpd_sasl_exceptions_networks"
         )
         self._unlimited = tables.network_list(settings.smtpd_client_event_limit_exceptions)
-        self._attempts = WindowCount(settings.anvil_rate_time_unit)
         self._delays = FailureDelays(settings.smtpd_error_sleep_time)
         self._complaint = ""
 
@@ -92,7 +89,6 @@ class SaslService:
         try:
             mechanisms = await self._available()
             is_announced = not await self._unannounced.matches(client.address, client.name)
-            is_unlimited = await self._unlimited.matches(client.address, client.name)
         except (AuthUnavailableError, TableError) as error:
             self._complain(str(error))
             return AuthRules(is_available=False, needs_tls=settings.smtpd_tls_auth_only)
@@ -104,7 +100,6 @@ class SaslService:
             needs_tls=settings.smtpd_tls_auth_only,
             repeats_keyword=settings.broken_sasl_auth_clients,
             response_limit=settings.smtpd_sasl_response_limit,
-            admit=_admit if is_unlimited else partial(self._count, client),
         )
 
     async def step(self, event: Authenticate, client: Client) -> tuple[SaslStep, SaslExchange]:
@@ -130,17 +125,6 @@ class SaslService:
             self._complain(str(error))
         return self._delays.failed(self._network(client), self._clock.monotonic())
 
-    def _count(self, client: Client) -> Reply | None:
-        """smtpd_client_auth_rate_limit: the refusal of one AUTH too many."""
-        limit = self._settings.smtpd_client_auth_rate_limit
-        if not limit:
-            return None
-        count = self._attempts.add(self._network(client), self._clock.monotonic())
-        if count <= limit:
-            return None
-        self._log.warning(f"AUTH command rate limit exceeded: {count} from {client} for service {self._name}")
-        return Reply.of(450, f"Error: too many AUTH commands from {client.address}", "4.7.1")
-
     def _network(self, client: Client) -> str:
         settings = self._settings
         return network_of(
@@ -152,10 +136,6 @@ class SaslService:
         if text != self._complaint:
             self._complaint = text
             self._log.warning(text)
-
-
-def _admit() -> Reply | None:
-    return None
 
 
 def _names(mechanisms: Iterable[Mechanism]) -> tuple[str, ...]:

@@ -16,10 +16,8 @@ class SaslSettings:
     myhostname: str
     config_directory: str
     queue_directory: str
-    anvil_rate_time_unit: float
     broken_sasl_auth_clients: bool
     cyrus_sasl_config_path: str
-    smtpd_client_auth_rate_limit: int
     smtpd_client_event_limit_exceptions: str
     smtpd_client_ipv4_prefix_length: int
     smtpd_client_ipv6_prefix_length: int

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
+from dataclasses import replace
 
 from pymta.auth.inbound import InboundAuthentication
 from pymta.model.envelope import Client
@@ -20,6 +21,7 @@ from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
 from pymta.smtpd.limits import ConnectionLimits, SharedCounts
 from pymta.smtpd.peer import client_from_socket, look_up_name
+from pymta.smtpd.rates import ClientRates, rates
 from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.settings import SmtpdSettings, session_options
 from pymta.smtpd.tls import ServerTls, with_tls
@@ -82,13 +84,6 @@ class SmtpServer:
         self._table = command_table(self._commands)
         self._options = with_tls(session_options(settings), self.tls)
         self._excluded_options = with_tls(session_options(settings, bare_newline_excluded=True), self.tls)
-        self._tls_limits = ConnectionLimits(
-            0,
-            self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0,
-            settings.anvil_rate_time_unit,
-            settings.smtpd_client_ipv4_prefix_length,
-            settings.smtpd_client_ipv6_prefix_length,
-        )
         self._bare_newline_exclusions = tables.network_list(settings.smtpd_forbid_bare_newline_exclusions)
         self._limit_exceptions = tables.network_list(settings.smtpd_client_event_limit_exceptions)
         self._limits = ConnectionLimits(
@@ -99,6 +94,16 @@ class SmtpServer:
             settings.smtpd_client_ipv6_prefix_length,
         )
         self._shared_counts = shared_counts
+        limited = rates(
+            messages=settings.smtpd_client_message_rate_limit,
+            recipients=settings.smtpd_client_recipient_rate_limit,
+            logins=settings.smtpd_client_auth_rate_limit,
+            tls_sessions=self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0,
+        )
+        client_rates = ClientRates(name, limited, self._limits, self._limit_exceptions, clock, log, shared_counts)
+        self.count = client_rates.refusal
+        self._options = replace(self._options, counted_verbs=client_rates.verbs)
+        self._excluded_options = replace(self._excluded_options, counted_verbs=client_rates.verbs)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
         self._counted: dict[asyncio.Transport, str] = {}
@@ -174,18 +179,6 @@ class SmtpServer:
         )
         session.auth = await self.sasl.rules(client) if self.sasl else None
         return session
-
-    async def prepare_tls(self, client: Client) -> Reply | None:
-        """Whether a client may begin another TLS session (`smtpd_client_new_tls_session_rate_limit`)."""
-        limits = self._tls_limits
-        if not limits.window or await self._limit_exceptions.matches(client.address):
-            return None
-        _, rate = limits.opened(client.address, self.desk.clock.monotonic())
-        limits.closed(client.address)
-        if not limits.exceeds_rate(rate):
-            return None
-        self.desk.log.warning(f"New TLS session rate limit exceeded: {rate} from {client} for service {self._name}")
-        return Reply.of(454, f"Error: too many new TLS sessions from {client}", "4.7.0")
 
     def left(self, connection: Connection, client: Client | None) -> None:
         self._connections.discard(connection)

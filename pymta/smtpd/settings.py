@@ -19,12 +19,15 @@ class SmtpdSettings:
     line_length_limit: int
     message_size_limit: int
     smtpd_banner: str
+    smtpd_client_auth_rate_limit: int
     smtpd_client_connection_count_limit: int
     smtpd_client_connection_rate_limit: int
     smtpd_client_event_limit_exceptions: str
     smtpd_client_ipv4_prefix_length: int
     smtpd_client_ipv6_prefix_length: int
+    smtpd_client_message_rate_limit: int
     smtpd_client_port_logging: bool
+    smtpd_client_recipient_rate_limit: int
     anvil_rate_time_unit: float
     smtpd_discard_ehlo_keywords: tuple[str, ...]
     smtpd_error_sleep_time: float

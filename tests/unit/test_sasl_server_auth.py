@@ -199,11 +199,6 @@ class TestReplies:
         talk = Talk(options=ServerOptions(helo_required=True))
         assert talk.say("AUTH PLAIN " + GOOD) == ["503 5.5.1 Error: send HELO/EHLO first"]
 
-    def test_one_too_many(self) -> None:
-        refusal = Reply.of(450, "Error: too many AUTH commands from 192.0.2.9", "4.7.1")
-        talk = Talk(AuthRules(("PLAIN",), admit=lambda: refusal))
-        assert talk.say("AUTH") == ["450 4.7.1 Error: too many AUTH commands from 192.0.2.9"]
-
     def test_after_a_failure_the_session_goes_on(self) -> None:
         talk = Talk()
         bad = "AUTH PLAIN " + b64encode(b"\0joe\0bad").decode()

@@ -56,7 +56,7 @@ def service(backend: Backend, **values: str) -> tuple[SaslService, RecordingLog,
     raw = {"myhostname": "mx.example.com", "mynetworks": "198.51.100.0/24", "smtpd_sasl_auth_enable": "yes", **values}
     log, clock = RecordingLog(), ManualClock()
     settings = build(SaslSettings, Config.from_values(raw))
-    return SaslService(settings, backend, TableFactory(Path("/")), clock, log, "submission"), log, clock
+    return SaslService(settings, backend, TableFactory(Path("/")), clock, log), log, clock
 
 
 class TestRules:
@@ -100,24 +100,6 @@ class TestRules:
     def test_an_unknown_option_stops_the_start(self) -> None:
         with pytest.raises(ConfigError, match="noplain"):
             service(Backend(), smtpd_sasl_security_options="noplain")
-
-
-class TestRate:
-    async def test_the_limit_and_its_window(self) -> None:
-        sasl, log, clock = service(Backend(), smtpd_client_auth_rate_limit="2")
-        rules = await sasl.rules(CLIENT)
-        assert [rules.admit() for _ in range(2)] == [None, None]
-        assert str(rules.admit()) == "450 4.7.1 Error: too many AUTH commands from 192.0.2.9"
-        line = "AUTH command rate limit exceeded: 3 from client.example.net[192.0.2.9] for service submission"
-        assert log.lines == [line]
-        assert (await sasl.rules(Client(address="192.0.2.10"))).admit() is None
-        clock.advance(61)
-        assert rules.admit() is None
-
-    async def test_our_own_networks_are_exempt(self) -> None:
-        sasl, _, _ = service(Backend(), smtpd_client_auth_rate_limit="1")
-        rules = await sasl.rules(INSIDE)
-        assert [rules.admit() for _ in range(5)] == [None] * 5
 
 
 class TestDelays:

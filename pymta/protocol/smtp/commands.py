@@ -66,6 +66,8 @@ class Command:
     decision, `proceed` acts and answers. Commands that mail needs not are `is_junk` (`smtpd_junk_command_limit`);
     behind one that `ends_group` a client must wait for the reply (RFC 2920 3.1). `works_when_denied` marks the
     one that a client refused at connect may still use, `works_without_tls` those that need not wait for TLS.
+    Where commands of this verb are limited per time unit, `counts` tells which: all but those out of order, however
+    malformed.
     """
 
     verb: str
@@ -76,6 +78,7 @@ class Command:
     ends_group: bool = False
     works_when_denied: bool = False
     works_without_tls: bool = False
+    counts: Callable[[ServerSession], bool] = lambda session: True
 
 
 def _no_check(session: ServerSession, argument: str) -> str:
@@ -104,6 +107,12 @@ def _neutered(name: str) -> str:
     return name if name.lower().startswith("[ipv6:") else name.translate(_NEUTERED)
 
 
+def _may_begin(session: ServerSession) -> bool:
+    if session.options.helo_required and session.helo_name is None:
+        return False
+    return session.transaction.sender is None
+
+
 def _check_mail(session: ServerSession, argument: str) -> Reply | Given:
     options = session.options
     if options.helo_required and session.helo_name is None:
@@ -130,6 +139,10 @@ def _mail(session: ServerSession, given: Given) -> None:
     if session.client.sasl_sender != given.parameters.auth:
         session.client = replace(session.client, sasl_sender=given.parameters.auth)
     session.succeed(_MAIL_OK)
+
+
+def _takes_recipients(session: ServerSession) -> bool:
+    return session.transaction.sender is not None and not session.transaction.has_chunks
 
 
 def _check_rcpt(session: ServerSession, argument: str) -> Reply | Given:
@@ -304,8 +317,8 @@ COMMANDS = (
     Command("HELO", _check_hello, _helo, Stage.HELO, is_junk=True, ends_group=True, works_without_tls=True),
     Command("EHLO", _check_hello, _ehlo, Stage.HELO, is_junk=True, ends_group=True, works_without_tls=True),
     Command("AUTH", check_auth, begin_auth),
-    Command("MAIL", _check_mail, _mail, Stage.MAIL),
-    Command("RCPT", _limit_recipients, _rcpt, Stage.RCPT),
+    Command("MAIL", _check_mail, _mail, Stage.MAIL, counts=_may_begin),
+    Command("RCPT", _limit_recipients, _rcpt, Stage.RCPT, counts=_takes_recipients),
     Command("DATA", _check_data, _data, Stage.DATA, ends_group=True),
     Command("BDAT", _check_bdat, _bdat),
     Command("RSET", _check_rset, _rset, is_junk=True),

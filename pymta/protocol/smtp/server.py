@@ -30,6 +30,7 @@ from pymta.protocol.smtp.server_events import (
     Classify,
     Close,
     CommandKind,
+    CountCommand,
     Decide,
     Delay,
     Event,
@@ -169,6 +170,9 @@ class ServerSession:
 
     def message_result(self, reply: Reply) -> None:
         self._answered(reply)
+
+    def counted(self, refusal: Reply | None = None) -> None:
+        self._answered(refusal)
 
     def tls_prepared(self, refusal: Reply | None = None) -> None:
         self._answered(refusal)
@@ -414,6 +418,18 @@ class ServerSession:
             return
         if command.is_junk:
             self._count_junk()
+        if command.verb in self.options.counted_verbs and command.counts(self):
+            self.ask(CountCommand(command.verb), lambda refusal: self._counted(command, argument, refusal))
+        else:
+            self._look_at(command, argument)
+
+    def _counted(self, command: Command, argument: str, refusal: Reply | None) -> None:
+        if refusal:
+            self.fail(refusal)
+        else:
+            self._look_at(command, argument)
+
+    def _look_at(self, command: Command, argument: str) -> None:
         found = command.check(self, argument)
         if isinstance(found, Reply):
             self.fail(found)

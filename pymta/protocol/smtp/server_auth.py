@@ -5,7 +5,6 @@ from __future__ import annotations
 import binascii
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -32,18 +31,13 @@ _UNAVAILABLE = SaslFailure("cannot be checked now", is_temporary=True)
 _BASE64 = re.compile(rb"[A-Za-z0-9+/]*={0,2}")
 
 
-def _no_limit() -> Reply | None:
-    return None
-
-
 @frozen
 class AuthRules:
     """What AUTH is in one session; a session without rules has it not enabled.
 
     `clear` and `secured` are the mechanisms without and with TLS. `is_announced` is False for clients of
     `smtpd_sasl_exceptions_networks`, `is_available` while nobody can tell who is who. `needs_tls` is
-    `smtpd_tls_auth_only`, `repeats_keyword` `broken_sasl_auth_clients`, `response_limit` in bytes. `admit` counts an
-    AUTH command and gives the refusal of one too many.
+    `smtpd_tls_auth_only`, `repeats_keyword` `broken_sasl_auth_clients`, `response_limit` in bytes.
     """
 
     clear: tuple[str, ...] = ()
@@ -53,7 +47,6 @@ class AuthRules:
     needs_tls: bool = False
     repeats_keyword: bool = False
     response_limit: int = 12288
-    admit: Callable[[], Reply | None] = _no_limit
 
     def mechanisms(self, has_tls: bool) -> tuple[str, ...]:
         return self.secured if has_tls else self.clear
@@ -73,13 +66,10 @@ def auth_keywords(session: ServerSession) -> tuple[str, ...]:
 
 
 def check_auth(session: ServerSession, argument: str) -> Reply | list[str]:
-    """The refusal, or mechanism and perhaps initial response. Every AUTH counts, whatever is wrong with it."""
+    """The refusal, or mechanism and perhaps initial response."""
     rules = session.auth
     if rules is None or not session.options.offers("AUTH"):
         return _NOT_ENABLED
-    refusal = rules.admit()
-    if refusal is not None:
-        return refusal
     if session.options.helo_required and session.helo_name is None:
         return _HELLO_FIRST
     if session.transaction.sender is not None:

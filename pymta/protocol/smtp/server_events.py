@@ -78,6 +78,13 @@ class Abort:
 
 
 @frozen
+class CountCommand:
+    """The client wants to do something that is limited per time unit. Answer: `counted()`, or with the refusal."""
+
+    verb: str
+
+
+@frozen
 class PrepareTls:
     """The client wants to begin TLS. Answer: `tls_prepared()`, or with the refusal."""
 
@@ -145,6 +152,7 @@ Event = (
     | Abort
     | Authenticate
     | CancelAuthentication
+    | CountCommand
     | PrepareTls
     | StartTls
     | Delay

@@ -35,6 +35,7 @@ class ServerOptions:
     without a trusted certificate. `log_tls` and `log_peer_certificate` are what `smtpd_tls_loglevel` asks for.
     `discarded_keywords` are EHLO keywords in upper case that are neither announced nor, for DSN and CHUNKING,
     obeyed. `classified_verbs` tells that `smtpd_noop_commands` is not empty, so that every verb is asked about.
+    `counted_verbs` are commands that a client may send only so often: each is asked about before it is looked at.
     """
 
     myhostname: str = "localhost"
@@ -42,6 +43,7 @@ class ServerOptions:
     message_size_limit: int = 10240000
     line_length_limit: int = 2048
     discarded_keywords: frozenset[str] = frozenset()
+    counted_verbs: frozenset[str] = frozenset()
     disable_vrfy_command: bool = False
     helo_required: bool = False
     forbid_bare_newline: BareNewline = BareNewline.NORMALIZE
