@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from pymta.errors import SpoolError
@@ -359,7 +359,9 @@ class SaslBackend(Protocol):
         """What it can run now. Raises AuthUnavailableError."""
         ...
 
-    def begin(self, mechanism: str, client: Client) -> SaslExchange: ...
+    def begin(self, mechanism: str, client: Client, bindings: Mapping[str, bytes] = ...) -> SaslExchange:
+        """Run `mechanism`; `bindings` are the channel's by type, empty without TLS (RFC 5929)."""
+        ...
 
     def close(self) -> None:
         """Give back what is held: connections. Exchanges under way fail for now."""

@@ -31,6 +31,7 @@ from pymta.protocol.smtp.server_events import (
     StartTls,
 )
 from pymta.runtime.tls_handshake import HandshakeError
+from pymta.runtime.tls_session import channel_bindings
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.limits import TLS_SESSION
@@ -280,10 +281,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         session.tls_prepared(await self._host.count(TLS_SESSION, session.client))
 
     async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
-        """Decrypted data may come before the handshake is known to be done: it waits for the new transport."""
-        if self.accepted.is_reading():
-            # What comes behind our 220 is the handshake's.
-            self.accepted.pause_reading()
+        """No step in between: what comes behind our 220 is the handshake's."""
         self._flush(session)
         assert self._host.tls is not None, "a session begins TLS only where it is offered"
         first_bytes = bytes(self._early) if self._awaits_tls else b""
@@ -310,9 +308,15 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _step_authentication(self, event: Authenticate, session: ServerSession) -> None:
         self._flush(session)
         assert self._host.sasl is not None, "a session begins AUTH only where it is enabled"
-        step, exchange = await self._host.sasl.step(event, session.client)
+        step, exchange = await self._host.sasl.step(event, session.client, self._bindings(event, session))
         session.authenticated(step, exchange)
         self._extend_deadline(0)
+
+    def _bindings(self, event: Authenticate, session: ServerSession) -> dict[str, bytes]:
+        """What a login by SCRAM can be bound to, where we say that it can."""
+        if event.exchange or not session.auth or "SCRAM-SHA-256-PLUS" not in session.auth.secured:
+            return {}
+        return channel_bindings(self.wire.get_extra_info("ssl_object"), is_server=True)
 
     async def _cancel_authentication(self, event: CancelAuthentication, session: ServerSession) -> None:
         cast(SaslExchange, event.exchange).cancel()

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 
 from pymta.auth.dovecot import DovecotAddress, DovecotSasl
 from pymta.auth.verify import PasswordSasl
@@ -16,9 +17,10 @@ from pymta.errors import AuthUnavailableError, ConfigError, TableError
 from pymta.model.envelope import Client
 from pymta.model.sasl import Mechanism, SaslFailure, SaslStep
 from pymta.ports import Clock, Log, PasswordDatabase, SaslBackend, SaslExchange, TokenVerifier
-from pymta.protocol.sasl.mechanisms import check_options, permitted
+from pymta.protocol.sasl.mechanisms import check_options, permitted, without_bindings
 from pymta.protocol.smtp.server_auth import AuthRules
 from pymta.protocol.smtp.server_events import Authenticate
+from pymta.runtime.tls_session import can_tell_bindings
 from pymta.smtpd.sasl_limits import FailureDelays, network_of
 from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.tables import TableFactory
@@ -38,7 +40,15 @@ def open_backend(
     """
     kind, path = settings.smtpd_sasl_type.lower(), settings.smtpd_sasl_path
     domain, host = settings.smtpd_sasl_local_domain, settings.myhostname
-    of_passwords = partial(PasswordSasl, pool=pool, log=log, tokens=tokens, hostname=host, local_domain=domain)
+    of_passwords = partial(
+        PasswordSasl,
+        pool=pool,
+        log=log,
+        tokens=tokens,
+        hostname=host,
+        local_domain=domain,
+        can_bind=can_tell_bindings(),
+    )
     if kind == "dovecot":
         try:
             return DovecotSasl(
@@ -94,7 +104,7 @@ class SaslService:
             return AuthRules(is_available=False, needs_tls=settings.smtpd_tls_auth_only)
         self._complaint = ""
         return AuthRules(
-            clear=_names(permitted(mechanisms, settings.smtpd_sasl_security_options)),
+            clear=_names(permitted(without_bindings(mechanisms), settings.smtpd_sasl_security_options)),
             secured=_names(permitted(mechanisms, settings.smtpd_sasl_tls_security_options)),
             is_announced=is_announced,
             needs_tls=settings.smtpd_tls_auth_only,
@@ -102,9 +112,11 @@ class SaslService:
             response_limit=settings.smtpd_sasl_response_limit,
         )
 
-    async def step(self, event: Authenticate, client: Client) -> tuple[SaslStep, SaslExchange]:
+    async def step(
+        self, event: Authenticate, client: Client, bindings: Mapping[str, bytes] = MappingProxyType({})
+    ) -> tuple[SaslStep, SaslExchange]:
         """The backend's word on what the client said; one who failed before waits for it."""
-        exchange: SaslExchange = event.exchange or self._backend.begin(event.mechanism, client)  # type: ignore[assignment]  # what we gave
+        exchange: SaslExchange = event.exchange or self._backend.begin(event.mechanism, client, bindings)  # type: ignore[assignment]  # what we gave
         found = await exchange.step(event.response)
         if isinstance(found, SaslFailure) and not found.is_temporary:
             found = replace(found, delay=await self._delay(client))

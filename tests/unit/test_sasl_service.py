@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -38,7 +38,7 @@ class Backend:
             raise self.failure
         return [known(name) for name in self.names]
 
-    def begin(self, mechanism: str, client: Client) -> Backend:
+    def begin(self, mechanism: str, client: Client, bindings: Mapping[str, bytes]) -> Backend:
         return self
 
     async def step(self, response: bytes | None) -> SaslStep:
