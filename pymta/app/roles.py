@@ -141,7 +141,7 @@ async def _smtpd(instance: Instance, number: int, channel: Channel, restarted: b
         faults=_faults(restarted),
     )
     counts = RemoteCounts(queue.upstream, clock, is_alone=instance.smtpd_processes == 1)
-    resolver = make_resolver(build(DnsSettings, instance.config), clock)
+    resolver = DnsResolver(clock)
     lasting = Lasting(
         clock=clock,
         log=log,

@@ -274,10 +274,10 @@ class Connection(aiosmtpd.smtp.SMTP):
         if draft:
             await self._desk.abort(draft)
 
-    async def _prepare_tls(self, event: PrepareTls, session: ServerSession) -> None:
     async def _count(self, event: CountCommand, session: ServerSession) -> None:
         session.counted(await self._host.count(event.verb, session.client))
 
+    async def _prepare_tls(self, event: PrepareTls, session: ServerSession) -> None:
         session.tls_prepared(await self._host.count(TLS_SESSION, session.client))
 
     async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
