@@ -33,8 +33,8 @@ from pymta.protocol.smtp.server_events import (
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.runtime.tls_session import channel_bindings
 from pymta.smtpd.desk import Desk
-from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.limits import TLS_SESSION
+from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.tls import ServerTls
 
 READ_AHEAD = 1 << 17
@@ -399,9 +399,9 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     Abort: Connection._abort,
     Authenticate: Connection._step_authentication,
     CancelAuthentication: Connection._cancel_authentication,
+    CountCommand: Connection._count,
     PrepareTls: Connection._prepare_tls,
     StartTls: Connection._start_tls,
     Delay: Connection._delay,
     FlushSite: Connection._flush_site,
-    CountCommand: Connection._count,
 }

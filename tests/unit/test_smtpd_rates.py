@@ -11,7 +11,7 @@ from pymta.app.remote_kinds import Kind
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.server import ServerSession
-from pymta.protocol.smtp.server_events import Complete, CountCommand, ServerSignal
+from pymta.protocol.smtp.server_events import CountCommand, ServerSignal
 from pymta.protocol.smtp.server_options import ServerOptions
 from pymta.smtpd.limits import TLS_SESSION, ConnectionLimits, Counts
 from pymta.smtpd.rates import ClientRates, rates
@@ -25,8 +25,8 @@ REFUSAL = Reply.of(450, "Error: too much", "4.7.1")
 def conversation(commands: list[str], refused: bool, **options: Any) -> tuple[list[str], list[str]]:
     """The verbs that were asked about, and the replies."""
     counted = frozenset({"MAIL", "RCPT", "AUTH"})
-    settings = ServerOptions(counted_verbs=counted, asked_stages=frozenset(), **options)
-    session = ServerSession(settings, CLIENT, lambda: "ID")
+    settings = ServerOptions(counted_verbs=counted, **options)
+    session = ServerSession(settings, CLIENT, lambda: "ID", asks=lambda stage: False)
     session.start()
     asked: list[str] = []
     for line in commands:
@@ -35,8 +35,6 @@ def conversation(commands: list[str], refused: bool, **options: Any) -> tuple[li
             if isinstance(event, CountCommand):
                 asked.append(event.verb)
                 session.counted(REFUSAL if refused else None)
-            elif isinstance(event, Complete):
-                session.completed(event.address)
     return asked, session.data_to_send().decode().splitlines()[1:]
 
 
