@@ -64,13 +64,19 @@ def scram_server(context: ServerContext, initial: bytes | None) -> Generator[Que
 
 
 def scram_client(
-    username: str, password: str, nonce: str, channel_binding: bytes | None = None, *, could_bind: bool = False
+    username: str,
+    password: str,
+    nonce: str,
+    channel_binding: bytes | None = None,
+    *,
+    binding_type: str = CLIENT_BINDING,
+    could_bind: bool = False,
 ) -> Generator[bytes | None, bytes, None]:
-    """The client; with `channel_binding` (of type tls-server-end-point) for -PLUS. Raises ScramError.
+    """The client; with `channel_binding` (of `binding_type`) for -PLUS. Raises ScramError.
 
     `could_bind` tells the server that only its own list kept us from that (RFC 5802 6).
     """
-    header = f"p={CLIENT_BINDING},," if channel_binding else ("y,," if could_bind else "n,,")
+    header = f"p={binding_type},," if channel_binding else ("y,," if could_bind else "n,,")
     name = _prepared(username).replace("=", "=3D").replace(",", "=2C")
     bare = f"n={name},r={nonce}"
     server_first = (yield f"{header}{bare}".encode()).decode("utf-8", "replace")
