@@ -48,8 +48,9 @@ class ContentCleaner:
     def _without_stray(self, data: bytes) -> bytes:
         if self._held:
             data, self._held = self._held + data, b""
-        lines = data.count(b"\r\n")
-        if data.count(b"\r") == lines == data.count(b"\n"):
+        # To delete a character takes half the time of counting it.
+        without_ends = len(data) - data.count(b"\r\n")
+        if len(data.replace(b"\r", b"")) == without_ends == len(data.replace(b"\n", b"")):
             return data
         size = len(data) - len(data.rstrip(b"\r"))
         if 0 < size <= _MAX_HELD:

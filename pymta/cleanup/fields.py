@@ -38,8 +38,7 @@ def known_names(dropped: Iterable[str]) -> dict[bytes, str]:
     return _BY_NAME | extra
 
 
-def place_of(name: str) -> Place:
-    """The role of the addresses in a field; NONE where it has none."""
-    if name in SENDER_FIELDS:
-        return Place.HEADER_SENDER
-    return Place.HEADER_RECIPIENT if name in RECIPIENT_FIELDS else Place.NONE
+PLACES: dict[str, Place] = dict.fromkeys(SENDER_FIELDS, Place.HEADER_SENDER) | dict.fromkeys(
+    RECIPIENT_FIELDS, Place.HEADER_RECIPIENT
+)
+"""The role of the addresses in those fields that have some."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pymta.auth.authentication_results import FIELD_NAME, is_from
-from pymta.cleanup.fields import RESENT_FIELDS, known_names, place_of
+from pymta.cleanup.fields import PLACES, RESENT_FIELDS, known_names
 from pymta.cleanup.settings import CleanupSettings
 from pymta.model.address import Address
 from pymta.rewrite import StandardForm
@@ -97,10 +97,8 @@ class HeaderFilter:
             return b""
         if self._form is None:
             return raw
-        place = place_of(name)
-        if not place:
-            return raw
-        return self._rewrite(raw, place)
+        place = PLACES.get(name)
+        return raw if place is None else self._rewrite(raw, place)
 
     def _is_forged(self, raw: bytes) -> bool:
         return bool(self._distrusts) and is_from(raw.partition(b":")[2], self._distrusts)

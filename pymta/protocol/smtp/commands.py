@@ -44,6 +44,7 @@ _UNDECLARED_UTF8 = Reply.of(553, "Must declare SMTPUTF8 to send unicode address"
 _FROM = re.compile(r"FROM:", re.IGNORECASE)
 _TO = re.compile(r"TO:", re.IGNORECASE)
 _BDAT = re.compile(r"([0-9]{1,19})(\s+LAST)?\s*", re.IGNORECASE)
+_NEEDS_NEUTERING = re.compile(r'[<>()\\";:@]')
 _NEUTERED = str.maketrans(dict.fromkeys('<>()\\";:@', "?"))
 
 
@@ -89,6 +90,8 @@ def _check_hello(session: ServerSession, argument: str) -> Reply | str:
     name = " ".join(argument.split())
     if not name:
         return Reply.of(501, f"Syntax: {session.verb} hostname")
+    if name.isprintable():
+        return name
     return "".join(character if character.isprintable() else "?" for character in name)
 
 
@@ -104,7 +107,9 @@ def _ehlo(session: ServerSession, name: str) -> None:
 
 def _neutered(name: str) -> str:
     """A HELO name that cannot be taken for header syntax in Received."""
-    return name if name.lower().startswith("[ipv6:") else name.translate(_NEUTERED)
+    if not _NEEDS_NEUTERING.search(name) or name.lower().startswith("[ipv6:"):
+        return name
+    return name.translate(_NEUTERED)
 
 
 def _may_begin(session: ServerSession) -> bool:

@@ -66,10 +66,14 @@ class Transaction:
 
     def prepended(self) -> tuple[str, ...]:
         """Header lines that PREPEND asked for, first asked first."""
+        if not self.effects:
+            return ()
         return tuple(effect.value for effect in self.effects if effect.kind is EffectKind.PREPEND)
 
     def effects_at_commit(self) -> tuple[Effect, ...]:
         """All but PREPEND, which is content by then."""
+        if not self.effects:
+            return ()
         return tuple(effect for effect in self.effects if effect.kind is not EffectKind.PREPEND)
 
 

@@ -18,6 +18,8 @@ AFTER_MESSAGE = "END-OF-MESSAGE"
 
 def sasl_words(client: Client) -> str:
     """What follows `client=NAME[ADDR]` for one who logged in, or who says in MAIL for whom he sends."""
+    if not (client.sasl_method or client.sasl_username or client.sasl_sender):
+        return ""
     words = [("sasl_method", client.sasl_method), ("sasl_username", client.sasl_username)]
     words.append(("sasl_sender", client.sasl_sender))
     return "".join(f", {name}={value}" for name, value in words if value)
