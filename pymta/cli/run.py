@@ -18,12 +18,13 @@ from pymta.app.system import System
 from pymta.app.tls import read_keys
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
+from pymta.dns.resolver import load_late_modules
 from pymta.errors import ConfigError, PymtaError
 from pymta.model.frozen import frozen
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.runtime.descriptors import raise_limit
 from pymta.runtime.logging import MailLog, Sink, open_sink
-from pymta.runtime.loop import log_strays, run
+from pymta.runtime.loop import log_strays, loop_factory, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
 from pymta.runtime.sockets import bind, inherited_sockets, notify_systemd
@@ -112,6 +113,9 @@ def _prepare(directory: Path) -> Prepared:
     actions = open_actions(config)
     keys = read_keys(config)
     if account is not None:
+        # A virtual environment below /root is closed to everybody else.
+        loop_factory()
+        load_late_modules()
         become(account)
     return Prepared(config, log, sockets, actions, keys)
 

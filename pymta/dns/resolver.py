@@ -11,12 +11,15 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import dns.asyncbackend
 import dns.asyncresolver
 import dns.exception
 import dns.flags
 import dns.message
 import dns.name
 import dns.nameserver
+import dns.rdata
+import dns.rdataclass
 import dns.rdatatype
 import dns.resolver
 import dns.reversename
@@ -34,8 +37,16 @@ _MAXIMUM_ALIASES = 10
 _NATIVE_TTL = 5.0
 _NATIVE_THREADS = 4
 _EDNS_SIZE = 1232
+_RECORD_TYPES = ("A", "AAAA", "CNAME", "DNAME", "MX", "NS", "OPT", "PTR", "SOA", "SPF", "SRV", "TLSA", "TXT")
 # Marks the cache's keys of `query_any` where `query` has another answer.
 _ANY = " any"
+
+
+def load_late_modules() -> None:
+    """Import what dnspython imports when it is first used: later, the account that we run as may not read it."""
+    dns.asyncbackend.get_backend("asyncio")
+    for name in _RECORD_TYPES:
+        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(name))
 
 
 class DnsResolver:

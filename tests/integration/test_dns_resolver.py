@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -248,3 +249,41 @@ async def test_native_lookups_know_the_hosts_file() -> None:
         assert (await resolver.lookup_native("a..b")).status is not Lookup.FOUND
     finally:
         resolver.close()
+
+
+# A child that may import nothing any more, as when the program runs from root's folder under an account of its own.
+_WITHOUT_IMPORTS = """
+import asyncio, sys
+from pymta.dns.resolver import DnsResolver, load_late_modules
+from pymta.testing import ManualClock
+
+class Closed:
+    def find_spec(self, name, path=None, target=None):
+        raise ImportError(f"{name} is imported late")
+
+async def main(port):
+    resolver = DnsResolver(ManualClock(), [("127.0.0.1", port)])
+    for name, kind in [pair.split("/") for pair in sys.argv[2:]]:
+        answer = await resolver.query(name, kind)
+        print(kind, answer.status.value, answer.values or answer.mx)
+    resolver.close()
+
+load_late_modules()
+sys.meta_path.insert(0, Closed())
+asyncio.run(main(int(sys.argv[1])))
+"""
+
+
+async def test_nothing_is_imported_late() -> None:
+    asked = ["a.test/A", "a.test/AAAA", "mx.test/MX", "txt.test/TXT", "alias.test/A", "_25._tcp.a.test/TLSA",
+             "_smtp._tcp.test/SRV", "192.0.2.1/PTR", "nothing.test/A"]  # fmt: skip
+    async with DnsServer(ZONES) as server:
+        child = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-c", _WITHOUT_IMPORTS, str(server.port), *asked),
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        output, _ = await asyncio.wait_for(child.communicate(), 30)
+    assert child.returncode == 0, output.decode()
+    said = [line.split()[:2] for line in output.decode().splitlines()]
+    assert said == [[one.split("/")[1], "found"] for one in asked[:-1]] + [["A", "not"]]

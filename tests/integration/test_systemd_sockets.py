@@ -50,7 +50,8 @@ def test_a_socket_from_systemd_is_used(pymta_system: Start, tmp_path: Path, plac
             with smtplib.SMTP(host, port, timeout=10) as session:
                 assert session.ehlo()[0] == 250
     # An IPv4 client is one also on a socket for both.
-    assert "connect from localhost[127.0.0.1]" in system.log and "ffff" not in system.log
+    eventually(lambda: "connect from localhost[127.0.0.1]" in system.log)
+    assert "ffff" not in system.log
     system.command("pymta", "reload")
     with smtplib.SMTP(hosts[-1], port, timeout=10) as session:
         assert session.noop()[0] == 250
