@@ -46,7 +46,7 @@ def load_late_modules() -> None:
     """Import what dnspython imports when it is first used: later, the account that we run as may not read it."""
     dns.asyncbackend.get_backend("asyncio")
     for name in _RECORD_TYPES:
-        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(name))
+        dns.rdata.get_rdata_class(dns.rdataclass.IN, dns.rdatatype.from_text(name))  # type: ignore[no-untyped-call]
 
 
 class DnsResolver:

@@ -86,6 +86,11 @@ def test_a_remote_that_drops_after_every_step(pymta_system: Start) -> None:
         assert all("127.0.0.1" in reason for reason in reasons)
 
 
+def _is_welcome(system: PymtaSystem) -> bool:
+    with socket.create_connection(("127.0.0.1", system.port), 5) as client:
+        return client.recv(200).startswith(b"220 ")
+
+
 @pytest.mark.parametrize("model", ["single", "roles"])
 def test_no_file_descriptors_left(pymta_system: Start, model: str) -> None:
     sink = Sink()
@@ -116,7 +121,8 @@ def test_no_file_descriptors_left(pymta_system: Start, model: str) -> None:
                 assert 400 <= error.smtp_code < 500
         for connection in idle:
             connection.close()
-        eventually(lambda: system.send("a@sink.example", message("after")))
+        eventually(lambda: _is_welcome(system))
+        system.send("a@sink.example", message("after"))
         eventually(lambda: not system.queue(), 20)
         marks = Counter(arrival.mark for arrival in sink.arrivals)
         assert marks == Counter(["before", "after", *sent[1:]])
