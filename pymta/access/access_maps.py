@@ -28,12 +28,25 @@ class AccessCheck:
 
     async def search(self, decision: Decision, keys: Iterator[Key], about: Subject) -> Outcome:
         """Act on the first key that is found."""
+        outcome = await self.act(decision, keys, about)
+        return Outcome.DUNNO if outcome is None else outcome
+
+    async def act(self, decision: Decision, keys: Iterator[Key], about: Subject) -> Outcome | None:
+        """The same; None where no key is found."""
         for key, partial in keys:
             value = await self._lookup(decision, key, partial)
             if value is not None:
                 entry = actions.Entry(about, self.table_name, key)
                 return await actions.apply(decision, entry, value, self._run_list)
-        return Outcome.DUNNO
+        return None
+
+    def refuses_ok(self, decision: Decision, name: str) -> Outcome:
+        """An OK for `name`, which the client's side chose: the table would let in whoever chooses well."""
+        return decision.server_error(
+            f"restriction {self.restriction} returns OK for {name}",
+            "this is not allowed for security reasons",
+            "use DUNNO instead of OK if you want to make an exception",
+        )
 
     async def _lookup(self, decision: Decision, key: str, partial: bool) -> str | None:
         if not key:
@@ -61,11 +74,7 @@ async def check_reverse_client_hostname(check: AccessCheck, decision: Decision) 
     outcome = await check.search(decision, _host_keys(decision, client.reverse_name, client.address), about)
     if outcome is not Outcome.OK or decision.is_discarded:
         return outcome
-    return decision.server_error(
-        f"restriction {check.restriction} returns OK for {client.reverse_name}",
-        "this is not allowed for security reasons",
-        "use DUNNO instead of OK if you want to make an exception",
-    )
+    return check.refuses_ok(decision, client.reverse_name)
 
 
 async def check_sasl(check: AccessCheck, decision: Decision) -> Outcome:
@@ -76,12 +85,12 @@ async def check_sasl(check: AccessCheck, decision: Decision) -> Outcome:
 async def check_helo(check: AccessCheck, decision: Decision) -> Outcome:
     if decision.context.helo_name is None:
         return Outcome.DUNNO
-    keys = _domain_keys(decision, decision.context.helo_name)
+    keys = domain_keys(decision, decision.context.helo_name)
     return await check.search(decision, keys, subject.helo(decision.context))
 
 
 async def check_etrn(check: AccessCheck, decision: Decision) -> Outcome:
-    keys = _domain_keys(decision, decision.context.etrn_domain)
+    keys = domain_keys(decision, decision.context.etrn_domain)
     return await check.search(decision, keys, subject.etrn(decision.context))
 
 
@@ -115,7 +124,12 @@ async def check_recipient(check: AccessCheck, decision: Decision) -> Outcome:
 
 
 def _host_keys(decision: Decision, name: str, address: str) -> Iterator[Key]:
-    yield from _domain_keys(decision, name)
+    yield from domain_keys(decision, name)
+    yield from address_keys(address)
+
+
+def address_keys(address: str) -> Iterator[Key]:
+    """An IP address and its networks, by octets or groups."""
     yield address, False
     delimiter = ":" if ":" in address else "."
     while delimiter in address:
@@ -123,7 +137,8 @@ def _host_keys(decision: Decision, name: str, address: str) -> Iterator[Key]:
         yield address, True
 
 
-def _domain_keys(decision: Decision, name: str, partial: bool = False) -> Iterator[Key]:
+def domain_keys(decision: Decision, name: str, partial: bool = False) -> Iterator[Key]:
+    """A name and its parents."""
     yield name, partial
     if is_ip_address(name):
         return
@@ -139,7 +154,7 @@ def _address_keys(decision: Decision, address: Address) -> Iterator[Key]:
     user, extension = split_extension(address.local_part, decision.settings.recipient_delimiter)
     if extension:
         yield f"{user}@{address.domain}", True
-    yield from _domain_keys(decision, address.domain, partial=True)
+    yield from domain_keys(decision, address.domain, partial=True)
     yield f"{address.local_part}@", True
     if extension:
         yield f"{user}@", True

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 from typing import Protocol
 
 from pymta.access.policy_service import PolicyService
 from pymta.access.settings import AccessSettings
 from pymta.model.address import Address
 from pymta.model.authentication import SpfResult
+from pymta.model.dns import Answer
 from pymta.model.envelope import Client
 from pymta.model.frozen import frozen
 from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver
 from pymta.tables import Maps
 
 Sleep = Callable[[float], Awaitable[object]]
+Query = Callable[[str, str], Awaitable[Answer]]
 
 
 class AccessTable(Protocol):
@@ -56,7 +58,9 @@ class SenderPolicy(Protocol):
 class Environment:
     """`logged_permits` is smtpd_log_access_permit_actions, `sender_logins` smtpd_sender_login_maps.
 
-    These and `relay_clientcerts` are None where they are empty.
+    These, `relay_clientcerts`, `rbl_replies` (rbl_reply_maps) and `backup_networks` (permit_mx_backup_networks) are
+    None where they are empty. `own_addresses` are those of inet_interfaces and proxy_interfaces. `query_any` is the
+    resolver's for names, also of mail exchangers, that are none of hosts.
     """
 
     settings: AccessSettings
@@ -69,5 +73,9 @@ class Environment:
     sleep: Sleep
     sender_policy: SenderPolicy | None = None
     policy_daemons: PolicyDaemons | None = None
+    rbl_replies: Maps | None = None
+    backup_networks: NetworkMatch | None = None
+    own_addresses: Collection[str] = ()
+    query_any: Query | None = None
     sender_logins: Maps | None = None
     relay_clientcerts: Maps | None = None

@@ -6,7 +6,19 @@ from collections.abc import Callable, Iterable
 from dataclasses import field
 from difflib import get_close_matches
 
-from pymta.access import access_maps, certificates, client, destination, domains, generic, sender_login, spf
+from pymta.access import (
+    access_hosts,
+    access_maps,
+    backup_mx,
+    certificates,
+    client,
+    destination,
+    dns_lists,
+    domains,
+    generic,
+    sender_login,
+    spf,
+)
 from pymta.access.access_maps import Check
 from pymta.access.actions import RunList
 from pymta.access.parse import Words
@@ -70,6 +82,8 @@ STANDARD = Registry(
         "reject_unauth_pipelining": generic.reject_unauth_pipelining,
         "reject_multi_recipient_bounce": generic.reject_multi_recipient_bounce,
         "permit_mynetworks": client.permit_mynetworks,
+        "permit_inet_interfaces": backup_mx.permit_inet_interfaces,
+        "permit_mx_backup": backup_mx.permit_mx_backup,
         "permit_tls_clientcerts": certificates.permit_tls_clientcerts,
         "permit_tls_all_clientcerts": certificates.permit_tls_all_clientcerts,
         "reject_plaintext_session": certificates.reject_plaintext_session,
@@ -109,30 +123,13 @@ STANDARD = Registry(
         "check_sender_access": access_maps.check_sender,
         "check_recipient_access": access_maps.check_recipient,
         "check_etrn_access": access_maps.check_etrn,
+        **access_hosts.CHECKS,
     },
-    builders={"sleep": _pause, "check_policy_service": _policy},
-)
-
-_BY_DNS = (
-    f"check_{what}_{record}_access"
-    for what in ("client", "reverse_client_hostname", "helo", "sender", "recipient")
-    for record in ("a", "mx", "ns")
+    builders={"sleep": _pause, "check_policy_service": _policy, **dns_lists.BUILDERS},
 )
 
 NOT_BUILT = frozenset(
     {
-        *_BY_DNS,
-        "permit_dnswl_client",
-        "permit_inet_interfaces",
-        "permit_mx_backup",
-        "permit_rhswl_client",
-        "reject_rbl",
-        "reject_rbl_client",
-        "reject_rhsbl_client",
-        "reject_rhsbl_helo",
-        "reject_rhsbl_recipient",
-        "reject_rhsbl_reverse_client",
-        "reject_rhsbl_sender",
         "reject_unverified_recipient",
         "reject_unverified_sender",
     }

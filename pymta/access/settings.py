@@ -57,6 +57,11 @@ class AccessSettings:
     smtpd_policy_service_retry_delay: float
     smtpd_policy_service_timeout: float
     smtpd_policy_service_try_limit: int
+    default_rbl_reply: str
+    rbl_reply_maps: str
+    maps_rbl_reject_code: int
+    smtpd_expansion_filter: str
+    permit_mx_backup_networks: str
     compatibility_level: str
     mail_version: str
     spf_enable: bool

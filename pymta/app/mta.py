@@ -20,11 +20,11 @@ from pymta.app.submit import submit_message
 from pymta.app.switch import Switch
 from pymta.app.wiring import Lasting, Wiring, rewire
 from pymta.auth.verify_app import CheckFunction, TokenFunction
-from pymta.config import Config
+from pymta.config import Config, build
 from pymta.control.queue import QueueCommands
 from pymta.control.service import ControlService, Hooks
 from pymta.delivery.mailbox_jobs import UserActions
-from pymta.dns.resolver import DnsResolver
+from pymta.dns.settings import DnsSettings, make_resolver
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 from pymta.model.queue import QueueId
@@ -99,7 +99,7 @@ class MTA:
         self._sockets = dict(sockets) if sockets is not None else None
         self._on_stop = on_stop or (lambda: None)
         self._clock = clock or SystemClock()
-        self._resolver = DnsResolver(self._clock)
+        self._resolver = make_resolver(build(DnsSettings, config), self._clock)
         self._switch = Switch()
         tag = config.text("syslog_name")
         self._spool = SqliteSpool(

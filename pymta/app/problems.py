@@ -17,6 +17,7 @@ from pymta.delivery.local_settings import LocalSettings, VirtualSettings
 from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.smtp_tls_settings import LmtpTlsSettings, SmtpTlsSettings
+from pymta.dns.settings import DnsSettings
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
 from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
@@ -30,6 +31,7 @@ SETTINGS: tuple[type[Any], ...] = (
     BounceSettings,
     CleanupSettings,
     ControlSettings,
+    DnsSettings,
     FlushSettings,
     InboundSettings,
     LmtpLoginSettings,

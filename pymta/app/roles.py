@@ -18,9 +18,9 @@ from pymta.app.remote_queue import RemoteQueue
 from pymta.app.remote_server import RoleServer
 from pymta.app.role_channel import RoleChannel
 from pymta.app.wiring import Lasting, Wiring, rewire
-from pymta.config import Config
+from pymta.config import Config, build
 from pymta.delivery.mailbox_jobs import UserActions
-from pymta.dns.resolver import DnsResolver
+from pymta.dns.settings import DnsSettings, make_resolver
 from pymta.errors import PymtaError, SpoolError
 from pymta.model.frozen import frozen
 from pymta.model.queue import QueueEntry, QueueId
@@ -141,7 +141,7 @@ async def _smtpd(instance: Instance, number: int, channel: Channel, restarted: b
         faults=_faults(restarted),
     )
     counts = RemoteCounts(queue.upstream, clock, is_alone=instance.smtpd_processes == 1)
-    resolver = DnsResolver(clock)
+    resolver = make_resolver(build(DnsSettings, instance.config), clock)
     lasting = Lasting(
         clock=clock,
         log=log,
@@ -192,7 +192,7 @@ async def _delivery(instance: Instance, number: int, channel: Channel, restarted
     log = instance.open_role_log()
     clock = SystemClock()
     places = instance.places
-    resolver = DnsResolver(clock)
+    resolver = make_resolver(build(DnsSettings, instance.config), clock)
     lasting = Lasting(
         clock=clock,
         log=log,

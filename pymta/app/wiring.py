@@ -209,6 +209,8 @@ class Wiring:
             extra=self._lasting.restrictions,
             sender_policy=authentication,
             policy_daemons=self._policy_daemons,
+            own_addresses=self._own,
+            query_any=self._lasting.resolver.query_any,
         )
         intake = self._intake_of(service, config)
         if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):

@@ -20,6 +20,7 @@ from pymta.auth.opendkim_datasets import Source
 from pymta.cli.places import config_directory
 from pymta.config import Config, build
 from pymta.dns.resolver import DnsResolver
+from pymta.dns.settings import DnsSettings, make_resolver
 from pymta.errors import ConfigError, PymtaError
 from pymta.ports import Resolver
 from pymta.runtime.clock import SystemClock
@@ -228,8 +229,10 @@ def _testkey(options: argparse.Namespace, resolver: Resolver | None) -> int:
         rules = [SignatureRule(options.domain.lower(), options.selector, as_path(options.key))]
         load = KeyStore(KeyPolicy(Path.cwd(), False, 0)).get
     else:
-        configured = Configured(Config.load(config_directory(options.config)))
+        config = Config.load(config_directory(options.config))
+        configured = Configured(config)
         rules, load = configured.of(options.domain, options.selector), configured.load
+        resolver = resolver or _resolver(config)
     return max(run(_compare_all(rules, load, resolver, options.verbose)))
 
 
@@ -268,12 +271,17 @@ def report(found: Comparison, name: str, verbose: int) -> int:
 def _rotate(options: argparse.Namespace, resolver: Resolver | None) -> int:
     from pymta.cli.dkim_rotate import Rotation
 
-    configured = Configured(Config.load(config_directory(options.config)))
+    config = Config.load(config_directory(options.config))
+    configured = Configured(config)
     rules = configured.of(options.domain, options.selector)
     if len(rules) > 1:
         names = ", ".join(rule.selector for rule in rules)
         raise ConfigError(f"{options.domain} is signed with {names}; say with -s which to replace")
-    return run(Rotation(configured, rules[0], options.new, options.wait).run(resolver or DnsResolver(SystemClock())))
+    return run(Rotation(configured, rules[0], options.new, options.wait).run(resolver or _resolver(config)))
+
+
+def _resolver(config: Config) -> Resolver:
+    return make_resolver(build(DnsSettings, config), SystemClock())
 
 
 def _retired(options: argparse.Namespace, _: Resolver | None) -> int:

@@ -14,9 +14,10 @@ from pymta.cli.doctor_blocklists import check_blocklists
 from pymta.cli.doctor_report import Finding, as_json, as_text, is_healthy, problem, unknown
 from pymta.cli.doctor_subject import Subject, is_address, public_addresses
 from pymta.cli.places import config_directory
-from pymta.config import Config, Host
+from pymta.config import Config, Host, build
 from pymta.dns.names import is_hostname, to_ascii
 from pymta.dns.resolver import DnsResolver
+from pymta.dns.settings import DnsSettings, make_resolver
 from pymta.errors import ConfigError
 from pymta.ports import Resolver
 from pymta.runtime.clock import SystemClock
@@ -71,7 +72,7 @@ async def examine(domain: str, options: argparse.Namespace, resolver: Resolver |
     config, findings = _read(options.config)
     hostname = config.text("myhostname") if config is not None else host.name
     addresses = tuple(options.address) or public_addresses(config, host)
-    own = None if resolver else DnsResolver(SystemClock())
+    own = None if resolver else _resolver(config)
     asked = resolver or own
     assert asked is not None
     subject = Subject(domain, hostname, addresses, asked, config)
@@ -81,6 +82,10 @@ async def examine(domain: str, options: argparse.Namespace, resolver: Resolver |
         if own is not None:
             own.close()
     return [*findings, *(finding for group in done for finding in group)]
+
+
+def _resolver(config: Config | None) -> DnsResolver:
+    return make_resolver(build(DnsSettings, config), SystemClock()) if config else DnsResolver(SystemClock())
 
 
 def _read(directory: str | None) -> tuple[Config | None, list[Finding]]:

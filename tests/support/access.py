@@ -43,6 +43,11 @@ DEFAULTS: dict[str, Any] = {
     "unknown_helo_hostname_tempfail_action": "defer_if_permit",
     "smtpd_policy_service_default_action": "451 4.3.5 Server configuration problem",
     "smtpd_policy_service_try_limit": 2,
+    "default_rbl_reply": (
+        "$rbl_code Service unavailable; $rbl_class [$rbl_what] blocked using $rbl_domain${rbl_reason?; $rbl_reason}"
+    ),
+    "maps_rbl_reject_code": 554,
+    "smtpd_expansion_filter": "\t" + "".join(map(chr, range(32, 127))),
     "spf_reject_fail": True,
     "spf_softfail_action": "accept",
     "spf_permerror_action": "accept",

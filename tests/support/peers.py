@@ -108,6 +108,8 @@ class RealPostfix:
     folder: Path
     parameters: Mapping[str, str] = field(default_factory=dict)
     port: int = field(default_factory=free_port)
+    # What starts its master: a shell in a name space of its own that ends in `exec "$@"`.
+    wrapper: tuple[str, ...] = ()
 
     @property
     def config(self) -> Path:
@@ -205,7 +207,7 @@ class RealPostfix:
         self._make_queue()
         settle(self.config)
         settle(self.folder)
-        with started(master, "-d", "-c", str(self.config), port=self.port):
+        with started(*self.wrapper, master, "-d", "-c", str(self.config), port=self.port):
             yield self
 
     def run(self, name: str, *arguments: str, input: str = "") -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,11 @@ from tests.support.access import Policy, rcpt
     [
         ("permit_mynetwork", 'unknown smtpd restriction: "permit_mynetwork"; did you mean permit_mynetworks?'),
         ("my_class", 'unknown smtpd restriction: "my_class"'),
-        ("reject_rbl_client zen.example", 'restriction "reject_rbl_client" is known but not supported yet'),
+        ("reject_unverified_sender", 'restriction "reject_unverified_sender" is known but not supported yet'),
+        ("reject_rbl_client", "restriction reject_rbl_client requires domain name argument"),
+        ("reject_rbl_client zen.example=127.0.0.[2", 'bad filter "127.0.0.[2"'),
+        ("reject_rbl_client zen.example=127.0.0.[9..2]", '"9..2" ends before it begins'),
+        ("reject_rhsbl_sender -", '"-" is not a domain name'),
         ("check_policy_service", 'restriction check_policy_service: bad argument ""'),
         ("check_policy_service inet:host:", '"inet:host:" has no port'),
         ("check_policy_service { inet:h:1, timeout=x }", 'policy service attribute "timeout"'),
