@@ -6,6 +6,7 @@ import base64
 import hashlib
 import smtplib
 import ssl
+import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -14,6 +15,7 @@ import pytest
 from pymta.auth.passdb import make_stored
 from pymta.protocol.sasl.scram import scram_client
 from pymta.runtime.tls_session import channel_bindings
+from tests.support.peers import environment, program
 from tests.support.system import PymtaSystem, eventually
 from tests.support.tls import authority, client_context, server_pair
 
@@ -135,3 +137,15 @@ def test_our_client(pymta_system: Start, tmp_path: Path, values: dict[str, str],
         session.sendmail("a@example.org", ["root@mail.example.com"], "Subject: x\r\n\r\nhi\r\n")
     eventually(lambda: f"sasl_method={method}, sasl_username={USER}" in server.log)
     eventually(lambda: "status=sent" in client.log)
+
+
+@pytest.mark.parametrize("options", [[], ["--priority=NORMAL:-VERS-TLS1.3"]])
+@pytest.mark.parametrize("mechanism", ["SCRAM-SHA-256-PLUS", "PLAIN", "LOGIN"])
+def test_gnu_sasl(pymta_system: Start, tmp_path: Path, mechanism: str, options: list[str]) -> None:
+    """Somebody else's client: it binds to the exporter of TLS 1.3, and to tls-unique before."""
+    system = _server(pymta_system, tmp_path)
+    call = [program("gsasl"), "--smtp", f"--connect=127.0.0.1:{system.port}", "--hostname=mx.example.com", "--starttls"]
+    call += ["--x509-ca-file=", f"--mechanism={mechanism}", *options]
+    call += [f"--authentication-id={USER}", f"--password={PASSWORD}"]
+    done = subprocess.run(call, input=b"", capture_output=True, timeout=30, check=False, env=environment())
+    assert b"235 2.7.0" in done.stdout, (done.stdout, done.stderr)
