@@ -294,6 +294,22 @@ class DeliveryAgent(Protocol):
         ...
 
 
+@runtime_checkable
+class DetachedAgent(Protocol):
+    """A `DeliveryAgent` that works elsewhere: nobody need wait here for what it answers."""
+
+    async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]: ...
+
+    def begin(
+        self,
+        request: DeliveryRequest,
+        content: Content,
+        done: Callable[[Sequence[DeliveryResult] | Exception], None],
+    ) -> bool:
+        """Have `done` called later, once; False where that cannot be now, then `deliver` it."""
+        ...
+
+
 class Notifier(Protocol):
     """bounce: composes notices and hands them to Intake. Returns once they are durable, or raises SpoolError."""
 

@@ -48,6 +48,7 @@ class ActiveMessage:
         "is_deleted",
         "is_held",
         "is_long",
+        "is_recording",
         "is_routing",
         "is_settling",
         "last_number",
@@ -87,6 +88,7 @@ class ActiveMessage:
         self.in_flight = 0
         self.stored = 0
         self.read_at = 0.0
+        self.is_recording = False
         self.is_routing = False
         self.is_settling = False
         self.is_deleted = False
@@ -117,7 +119,7 @@ class ActiveMessage:
     @property
     def is_busy(self) -> bool:
         """Whether something is under way that ends the message when it ends itself."""
-        return self.in_flight > 0 or self.is_routing or self.is_settling
+        return self.in_flight > 0 or self.is_routing or self.is_settling or self.is_recording
 
     @property
     def results_in_core(self) -> int:
@@ -206,6 +208,10 @@ class ActiveMessage:
         return replace(self.entry, recipients=tuple([recipient for recipient, _ in results]))
 
 
+def done_update(numbers: Sequence[int]) -> tuple[RecipientUpdate, ...]:
+    return tuple([RecipientUpdate(number, RecipientState.DONE) for number in numbers])
+
+
 def updates(changes: tuple[list[int], list[Result]]) -> tuple[RecipientUpdate, ...]:
     """What an attempt says of recipients, as the spool records it."""
     done, deferred = changes
@@ -221,4 +227,4 @@ def updates(changes: tuple[list[int], list[Result]]) -> tuple[RecipientUpdate, .
         )
         for _, result in deferred
     ]
-    return (*[RecipientUpdate(number, RecipientState.DONE) for number in done], *pending)
+    return (*done_update(done), *pending)

@@ -1,4 +1,4 @@
-"""One delivery attempt: an agent is asked, and whatever it does there is one result for each recipient."""
+"""One delivery attempt: what an agent is asked, and one result for each recipient whatever it answers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import replace
 from pymta.errors import SpoolError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueueEntry
-from pymta.ports import Content, DeliveryAgent, Log
+from pymta.ports import Log
 from pymta.qmgr import lines
 from pymta.qmgr.scheduler import Entry, Problem
 
@@ -16,28 +16,25 @@ _SUSPENDED = "delivery temporarily suspended: "
 _TRANSPORT_FAILED = Problem("4.3.0", "unknown mail transport error", of_transport=True)
 
 
-async def attempt(
-    agent: DeliveryAgent | None, message: QueueEntry, content: Content, delivery: Entry, log: Log
-) -> tuple[list[DeliveryResult], Problem | bool]:
+Answer = Sequence[DeliveryResult] | Exception
+
+
+def conclusion(answer: Answer, delivery: Entry, log: Log) -> tuple[Sequence[DeliveryResult], Problem | bool]:
     """Results in the order of the recipients, and what they say about the destination.
 
-    That is True where it works, False where the agent gave no result, else its problem. An agent that raises, or
-    gives no result for a recipient, defers that recipient; one that raises has all of its transport rest.
+    That is True where it works, False where the agent gave no result, else its problem. An agent that raised, or
+    gave no result for a recipient, defers that recipient; one that raised has all of its transport rest.
     """
-    results: Sequence[DeliveryResult] = ()
-    if agent is not None:
-        try:
-            results = await agent.deliver(_request(message, delivery), content)
-        except SpoolError as error:
-            # The message cannot be read, which says nothing about who would deliver it.
-            log.error(f"{delivery.queue_id}: {error}")
-        except Exception as error:
-            log.error(f"{delivery.queue_id}: transport {delivery.transport} failed: {error!r}")
-            return [_failure(recipient.number) for recipient in delivery.recipients], _TRANSPORT_FAILED
-    outcome = _destination_outcome(results)
-    if len(results) == 1 and len(delivery.recipients) == 1 and results[0].number == delivery.recipients[0].number:
-        return [results[0]], outcome
-    return _complete(results, delivery, log), outcome
+    if isinstance(answer, SpoolError):
+        # The message cannot be read, which says nothing about who would deliver it.
+        log.error(f"{delivery.queue_id}: {answer}")
+        answer = ()
+    elif isinstance(answer, Exception):
+        log.error(f"{delivery.queue_id}: transport {delivery.transport} failed: {answer!r}")
+        return [_failure(recipient.number) for recipient in delivery.recipients], _TRANSPORT_FAILED
+    if [result.number for result in answer] == [recipient.number for recipient in delivery.recipients]:
+        return answer, _destination_outcome(answer)
+    return _complete(answer, delivery, log), _destination_outcome(answer)
 
 
 def _complete(results: Sequence[DeliveryResult], delivery: Entry, log: Log) -> list[DeliveryResult]:
@@ -55,7 +52,7 @@ def _failure(number: int) -> DeliveryResult:
     return DeliveryResult(number, Outcome.DEFERRED, "4.3.0", "delivery agent failure")
 
 
-def _request(entry: QueueEntry, delivery: Entry) -> DeliveryRequest:
+def make_request(entry: QueueEntry, delivery: Entry) -> DeliveryRequest:
     return DeliveryRequest(
         queue_id=entry.queue_id,
         transport=delivery.transport,

@@ -21,35 +21,42 @@ def expired(entry: QueueEntry, *, forced: bool) -> str:
     return f"{entry.queue_id}: from=<{entry.sender.quoted()}>, status={status}, returned to sender"
 
 
-def outcomes(
-    message: ActiveMessage,
-    target: QueuedRecipient,
-    result: DeliveryResult,
-    delays: tuple[float, ...],
-    resolution: int,
-    status: str,
-) -> Iterable[str]:
-    """One line, or one for each address that the recipient was expanded to."""
-    if result.parts:
-        return parts(message.queue_id, target, result, delays, resolution, is_probe=message.is_probe)
-    return (recipient(message.queue_id, target, result, delays, resolution, status),)
+class OutcomeLines:
+    """Lines about the recipients of one delivery, which the agent was `handed` and gave back `now`.
+
+    `resolution` is delay_logging_resolution_limit. What recipients have in common is put together once.
+    """
+
+    __slots__ = ("_before", "_of", "_queue", "_resolution", "_spent", "_where", "is_probe", "queue_id")
+
+    def __init__(self, message: ActiveMessage, handed: float, now: float, resolution: int) -> None:
+        self.queue_id = message.queue_id
+        self.is_probe = message.is_probe
+        self._before = message.start - message.entry.arrival_time
+        self._queue = handed - message.start
+        self._spent = now - handed
+        self._resolution = resolution
+        self._of: tuple[object, ...] = ()
+        self._where = ""
+
+    def of(self, target: QueuedRecipient, result: DeliveryResult, status: str) -> Iterable[str]:
+        """One line, or one for each address that the recipient was expanded to."""
+        of = result.relay, result.connection_use, result.connect_seconds, result.transfer_seconds
+        if of != self._of:
+            self._of = of
+            transfer = result.transfer_seconds or self._spent - result.connect_seconds
+            delays = self._before, self._queue, result.connect_seconds, transfer
+            self._where = _where(result, delays, self._resolution)
+        if result.parts:
+            return parts(self.queue_id, target, result, self._where, is_probe=self.is_probe)
+        return (recipient(self.queue_id, target, result, self._where, status),)
 
 
-def recipient(
-    queue_id: QueueId,
-    target: QueuedRecipient,
-    result: DeliveryResult,
-    delays: tuple[float, ...],
-    resolution: int,
-    status: str,
-) -> str:
-    """One recipient's outcome; `delays` are before the queue manager, in it, for the connection, for the transfer."""
-    original = f", orig_to=<{target.original.quoted()}>" if target.original != target.address else ""
-    where = _where(result, delays, resolution)
-    return (
-        f"{queue_id}: to=<{target.address.quoted()}>{original}, {where}, dsn={result.status},"
-        f" status={status} ({result.reason})"
-    )
+def recipient(queue_id: QueueId, target: QueuedRecipient, result: DeliveryResult, where: str, status: str) -> str:
+    """One recipient's outcome."""
+    address, original = target.address, target.original
+    said = f", orig_to=<{original.quoted()}>" if original is not address and original != address else ""
+    return f"{queue_id}: to=<{address.quoted()}>{said}, {where}, dsn={result.status}, status={status} ({result.reason})"
 
 
 def status_word(outcome: Outcome, *, is_probe: bool) -> str:
@@ -63,13 +70,11 @@ def parts(
     queue_id: QueueId,
     target: QueuedRecipient,
     result: DeliveryResult,
-    delays: tuple[float, ...],
-    resolution: int,
+    where: str,
     *,
     is_probe: bool = False,
 ) -> Iterator[str]:
     """The outcomes of the addresses that a recipient was expanded to (an alias), which the log has in its place."""
-    where = _where(result, delays, resolution)
     for part in result.parts:
         original = f", orig_to=<{target.original.quoted()}>" if target.original != part.address else ""
         yield (
@@ -79,6 +84,7 @@ def parts(
 
 
 def _where(result: DeliveryResult, delays: tuple[float, ...], resolution: int) -> str:
+    """`delays` are before the queue manager, in it, for the connection, for the transfer."""
     reused = f", conn_use={result.connection_use}" if result.connection_use > 1 else ""
     total = seconds(sum(delays), resolution)
     each = "/".join([seconds(delay, resolution) for delay in delays])

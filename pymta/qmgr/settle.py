@@ -12,6 +12,7 @@ from pymta.model.queue import (
     EntryUpdate,
     QueuedRecipient,
     QueueEntry,
+    QueueId,
     QueueName,
     RecipientState,
     RecipientUpdate,
@@ -39,6 +40,35 @@ class Settlement:
     def configure(self, backoff: Backoff) -> None:
         self._backoff = backoff
 
+    def plain_ending(self, message: ActiveMessage) -> EntryUpdate | QueueId | None:
+        """The change that ends an attempt; None where more is to be done than to record it.
+
+        A message that is done with is named by its id, as `Spool.record` has it.
+        """
+        if message.is_withdrawn or message.is_damaged or message.failures or message.successes or message.traced:
+            return None
+        if not message.deferred and not message.stored:
+            return message.queue_id
+        entry, now = message.entry, self._clock.now()
+        if self._is_overdue(entry, now) or self._backoff.is_warning_due(now, entry.arrival_time, entry.warned_time):
+            return None
+        return self._postponed(message, now, updates((message.done, message.deferred)))
+
+    def _postponed(
+        self, message: ActiveMessage, now: float, recipients: tuple[RecipientUpdate, ...] = ()
+    ) -> EntryUpdate:
+        entry = message.entry
+        next_attempt = self._backoff.next_attempt(now, entry.arrival_time)
+        return EntryUpdate(entry.queue_id, QueueName.DEFERRED, next_attempt, entry.attempts + 1, recipients=recipients)
+
+    def ended(self, ending: EntryUpdate | QueueId) -> float | None:
+        """A plain ending is recorded; when the message is due again."""
+        self._faults("attempt recorded")
+        if isinstance(ending, EntryUpdate):
+            return ending.next_attempt
+        self._log.info(f"{ending}: removed")
+        return None
+
     async def settle(self, message: ActiveMessage) -> float | None:
         """Send what notices are due and record the attempt; when the message is due again, None where it is not.
 
@@ -65,26 +95,14 @@ class Settlement:
             return None
         now = self._clock.now()
         warned = await self._warn(message, now)
-        next_attempt = self._backoff.next_attempt(now, entry.arrival_time)
-        await self._record(
-            message, EntryUpdate(entry.queue_id, QueueName.DEFERRED, next_attempt, entry.attempts + 1, warned)
-        )
-        self._faults("attempt recorded")
-        return next_attempt
+        postponed = self._postponed(message, now)
+        await self._record(message, replace(postponed, warned_time=warned))
+        return self.ended(postponed)
 
     async def relieve(self, message: ActiveMessage) -> None:
         """Report and record what is known of a message that is still under way, so that memory has an end."""
         await self._report(message)
         await self._record(message, EntryUpdate(message.queue_id))
-
-    async def record_done(self, message: ActiveMessage) -> None:
-        """Have a crash not repeat what is delivered of a message that is still under way."""
-        done, message.done = message.done, []
-        try:
-            await self._spool.update(EntryUpdate(message.queue_id, recipients=updates((done, []))))
-        except SpoolError:
-            message.untake((done, []))
-            raise
 
     async def _record(self, message: ActiveMessage, update: EntryUpdate) -> None:
         changes = message.take_changes()
@@ -97,20 +115,21 @@ class Settlement:
 
     async def _remove(self, message: ActiveMessage) -> None:
         await self._spool.remove(message.queue_id)
-        self._faults("attempt recorded")
-        self._log.info(f"{message.queue_id}: removed")
+        self.ended(message.queue_id)
 
     def _expires(self, message: ActiveMessage) -> bool:
         entry = message.entry
         if not message.deferred and not message.stored:
             return False
-        null_sender = entry.sender.is_null
-        if entry.forced_expire or self._backoff.is_expired(
-            self._clock.now(), entry.arrival_time, null_sender=null_sender
-        ):
+        if self._is_overdue(entry, self._clock.now()):
             self._log.info(lines.expired(entry, forced=entry.forced_expire))
             return True
         return False
+
+    def _is_overdue(self, entry: QueueEntry, now: float) -> bool:
+        return entry.forced_expire or self._backoff.is_expired(
+            now, entry.arrival_time, null_sender=entry.sender.is_null
+        )
 
     async def _expire_stored(self, message: ActiveMessage) -> None:
         """Return a message to its sender whose deferred recipients are on disk, one page of them at a time."""

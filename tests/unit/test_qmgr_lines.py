@@ -1,13 +1,17 @@
 """Log lines and times as Postfix writes them; the table was printed by Postfix's own format_tv()."""
 
+from dataclasses import replace
+
 import pytest
 
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueName
 from pymta.qmgr import lines
+from pymta.qmgr.active import ActiveMessage
 from pymta.qmgr.backoff import Backoff
 from pymta.qmgr.routing import mailbox
+from pymta.spool.content import MemoryContent
 
 TIMES = [
     (0, "0 0 0 0 0"),
@@ -42,11 +46,30 @@ def test_delays_have_two_significant_digits(delay: float, texts: str) -> None:
 
 def test_recipient_line() -> None:
     target = QueuedRecipient(0, Address("a b", "x.example"), Address("list", "x.example"))
-    result = DeliveryResult(0, Outcome.DEFERRED, "4.4.2", "lost connection", "mx[192.0.2.1]:25", connection_use=3)
-    assert lines.recipient("QID", target, result, (0.03, 0, 1.04, 12.7), 2, "deferred") == (
+    entry = QueueEntry("QID", QueueName.INCOMING, NULL_SENDER, (target,), 9.97, 9.97, 5)
+    result = DeliveryResult(
+        0,
+        Outcome.DEFERRED,
+        "4.4.2",
+        "lost connection",
+        "mx[192.0.2.1]:25",
+        connection_use=3,
+        connect_seconds=1.04,
+        transfer_seconds=12.7,
+    )
+    of_delivery = lines.OutcomeLines(ActiveMessage(entry, MemoryContent(b""), 10.0, 0), 10.0, 30.0, 2)
+    expected = (
         'QID: to=<"a b"@x.example>, orig_to=<list@x.example>, relay=mx[192.0.2.1]:25, conn_use=3, delay=14,'
         " delays=0.03/0/1/13, dsn=4.4.2, status=deferred (lost connection)"
     )
+    assert list(of_delivery.of(target, result, "deferred")) == [expected]
+    # The next recipient of the delivery may have gone elsewhere.
+    other = replace(result, relay="none", connection_use=1, connect_seconds=0.0, transfer_seconds=0.0)
+    assert list(of_delivery.of(target, other, "deferred")) == [
+        'QID: to=<"a b"@x.example>, orig_to=<list@x.example>, relay=none, delay=20,'
+        " delays=0.03/0/0/20, dsn=4.4.2, status=deferred (lost connection)"
+    ]
+    assert list(of_delivery.of(target, result, "deferred")) == [expected]
 
 
 def test_message_lines() -> None:
