@@ -172,8 +172,8 @@ def test_errors_slow_down_and_end_a_session() -> None:
 
 def test_junk_commands_become_errors() -> None:
     drive = Drive(_options(junk_command_limit=3, hard_error_limit=2))
-    output = b"".join(drive.send(b"NOOP\r\n") for _ in range(5))
-    assert output == b"250 2.0.0 Ok\r\n" * 5 + b"421 4.7.0 mx.example.com Error: too many errors\r\n"
+    output = b"".join(drive.send(b"NOOP\r\n") for _ in range(6))
+    assert output == b"250 2.0.0 Ok\r\n" * 6 + b"421 4.7.0 mx.example.com Error: too many errors\r\n"
 
 
 def test_noop_and_forbidden_commands_come_from_lists() -> None:

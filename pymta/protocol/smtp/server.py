@@ -399,9 +399,9 @@ class ServerSession:
         return Reply.of(503, f"Error: access denied for {self.label}", "5.7.0")
 
     def _count_junk(self) -> None:
-        self._junk_count += 1
         if self._junk_count > self.options.junk_command_limit:
             self.error_count += 1
+        self._junk_count += 1
 
     def _run(self, command: Command, argument: str) -> None:
         self._command = command
