@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+from collections import deque
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import cast
 
 from pymta.delivery.hosts import Host
@@ -38,8 +40,28 @@ class ContentUnreadableError(Exception):
     """The content could not be read to its end; nothing of the message counts as sent."""
 
 
+@dataclass(slots=True, eq=False)
+class Turn:
+    """One message's place in a session. `begin` says its envelope, as soon as what stands before it is written.
+
+    `has_begun` is still False after its time where the session was of no use any more.
+    """
+
+    begin: Callable[[], None]
+    has_begun: bool = False
+    waiter: asyncio.Future[None] | None = None
+
+    def wake(self) -> None:
+        if self.waiter and not self.waiter.done():
+            self.waiter.set_result(None)
+
+
 class ClientConnection(asyncio.Protocol):
     """Drives a `ClientSession` with `host`. `opened` and `messages` are the owner's notes for reuse.
+
+    Messages take turns (`take_turn`, `turn_begun`, `end_turn`): the next one's envelope goes out together with the end
+    of the content before it, and events come for the message whose turn is the oldest. `answer_seconds` is how long the
+    server took to answer the last content.
 
     `timed_out` tells why a session was lost. `on_idle_end` is called when the other side ends or spoils an idle
     session.
@@ -64,6 +86,9 @@ class ClientConnection(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._turns: deque[Turn] = deque()
+        self._content_ended = 0.0
+        self.answer_seconds = float("inf")
         self._timer: asyncio.TimerHandle | None = None
         self._deadline = float("inf")
         self._paused = False
@@ -120,11 +145,14 @@ class ClientConnection(asyncio.Protocol):
     def is_alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def next_event(self) -> Event:
+    async def next_event(self, turn: Turn | None = None) -> Event:
         """The session's next event; waits for it as long as the phase allows. `Lost` after a timeout."""
         session = self.session
         while True:
             self.flush()
+            if turn is not None and self._turns[0] is not turn:
+                await self._wait(turn)
+                continue
             event = session.next_event()
             if not isinstance(event, ClientSignal):
                 self._deadline = float("inf")
@@ -132,7 +160,44 @@ class ClientConnection(asyncio.Protocol):
             if self._transport is None:
                 session.receive_eof()
                 continue
-            await self._wait()
+            await self._wait(turn)
+
+    # Turns.
+
+    @property
+    def turns(self) -> int:
+        """How many messages are under way or wait here."""
+        return len(self._turns)
+
+    def take_turn(self, begin: Callable[[], None]) -> Turn:
+        """Queue up; it may be our turn at once."""
+        turn = Turn(begin)
+        self._turns.append(turn)
+        self._begin_next()
+        return turn
+
+    async def turn_begun(self, turn: Turn) -> bool:
+        """Wait for our turn; False where it did not come."""
+        while not turn.has_begun and self._turns[0] is not turn:
+            await self._wait(turn)
+        return turn.has_begun
+
+    def end_turn(self, turn: Turn) -> None:
+        """Make place for who comes after us, whatever became of our message."""
+        self._turns.remove(turn)
+        if self._turns:
+            self._begin_next()
+            self._turns[0].wake()
+
+    def _begin_next(self) -> None:
+        """Begin the first message that waits, where the session takes one now."""
+        for turn in self._turns:
+            if not turn.has_begun:
+                if self.is_alive and self.session.can_begin:
+                    turn.has_begun = True
+                    turn.begin()
+                    turn.wake()
+                return
 
     async def start_tls(self, context: ssl.SSLContext, timeout: float, server_name: str | None) -> ssl.SSLObject:
         """Shake hands over this connection, which is of no use any more where that raises HandshakeError."""
@@ -177,7 +242,7 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._transport.writelines(pieces)
 
-    async def send_content(self, content: Content) -> None:
+    async def send_content(self, content: Content, turn: Turn) -> None:
         """Send the whole content and the final dot; a lost connection shows in the next event.
 
         Raises ContentUnreadableError, with the connection cut, so that no half message can be taken for a whole one.
@@ -186,7 +251,7 @@ class ClientConnection(asyncio.Protocol):
         data = content.data
         if data is not None:
             session.send_content(data)
-            session.end_content()
+            self._end_content()
             return
         self._extend_for(content.size)
         try:
@@ -196,12 +261,21 @@ class ClientConnection(asyncio.Protocol):
                 session.send_content(chunk)
                 self.flush()
                 while self._paused and session.phase is Phase.BODY:
-                    await self._wait()
+                    await self._wait(turn)
         except Exception as error:
             self.abort()
             raise ContentUnreadableError(str(error)) from error
         if session.phase is Phase.BODY:
-            session.end_content()
+            self._end_content()
+
+    def _end_content(self) -> None:
+        self.session.end_content()
+        self._content_ended = self._loop.time()
+        self._begin_next()
+
+    def note_answer(self) -> None:
+        """The server said what became of the last content."""
+        self.answer_seconds = self._loop.time() - self._content_ended
 
     def rest(self) -> None:
         """Nothing is expected of an idle session: stop the clock."""
@@ -235,16 +309,20 @@ class ClientConnection(asyncio.Protocol):
 
     # Waiting and its limits.
 
-    async def _wait(self) -> None:
-        self._set_deadline()
-        self._waiter = self._loop.create_future()
-        try:
-            await self._waiter
-        finally:
-            self._waiter = None
+    async def _wait(self, turn: Turn | None) -> None:
+        if turn is None or self._turns[0] is turn:
+            self._set_deadline()
+        waiter = self._loop.create_future()
+        if turn is None:
+            self._waiter = waiter
+        else:
+            turn.waiter = waiter
+        await waiter
 
     def _wake(self) -> None:
-        if self._waiter and not self._waiter.done():
+        if self._turns:
+            self._turns[0].wake()
+        elif self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
 
     def _extend_for(self, size: int) -> None:

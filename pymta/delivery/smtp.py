@@ -32,10 +32,15 @@ from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.ports import Clock, Content, Log
-from pymta.protocol.smtp.client import ClientOptions, ClientSession
+from pymta.protocol.smtp.client import ClientSession
 from pymta.protocol.smtp.client_events import Phase
+from pymta.protocol.smtp.client_options import ClientOptions
 
 _PARSED_LIMIT = 10_000
+# Where all sessions are busy, the next message goes behind another one, its envelope together with the end of that
+# content, if the server took less than this for its last answer: sooner than a new session would be there.
+_QUICK = 0.01
+_LINE = 2
 
 
 class SmtpAgent:
@@ -80,6 +85,7 @@ class SmtpAgent:
             ),
             self.settings.connection_cache_on_demand,
         )
+        self._quick: dict[PoolKey, dict[ClientConnection, None]] = {}
         self._sweep: asyncio.TimerHandle | None = None
 
     async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
@@ -145,15 +151,38 @@ class SmtpAgent:
         return self._pool.note_request(key, self.clock.monotonic())
 
     def take(self, key: PoolKey) -> ClientConnection | None:
-        """A kept session that is still alive."""
+        """A kept session that is still alive, or one in which it will soon be our turn."""
         while (connection := self._pool.take(key, self.clock.monotonic())) is not None:
             if connection.is_alive and connection.session.can_begin:
                 return connection
             connection.abort()
-        return None
+        return next(filter(self._takes_another, self._quick.get(key, ())), None)
+
+    def _takes_another(self, connection: ClientConnection) -> bool:
+        limit = self.settings.connection_reuse_count_limit
+        return (
+            connection.turns < _LINE
+            and connection.is_alive
+            and connection.session.is_reusable
+            and (not limit or connection.messages + connection.turns <= limit)
+            and self.clock.monotonic() - connection.opened < self.settings.connection_reuse_time_limit
+        )
+
+    def begin_use(self, connection: ClientConnection, key: PoolKey) -> None:
+        """Let others stand in line behind a message, where the server is quick enough and pipelines."""
+        if connection.answer_seconds < _QUICK and connection.session.capabilities.pipelining:
+            self._quick.setdefault(key, {})[connection] = None
+
+    def end_use(self, connection: ClientConnection, key: PoolKey) -> None:
+        """The last message of a line is done."""
+        quick = self._quick.get(key)
+        if quick is not None:
+            quick.pop(connection, None)
+            if not quick:
+                del self._quick[key]
 
     async def keep_or_end(self, connection: ClientConnection, key: PoolKey, since: float, dense: bool) -> None:
-        """Keep a session after a message where more mail is to be expected, else end it."""
+        """Keep a session after its last message where more mail is to be expected, else end it."""
         now = self.clock.monotonic()
         session = connection.session
         usable = connection.is_alive and session.is_reusable and session.can_begin

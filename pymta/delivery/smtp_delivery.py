@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pymta.delivery.connection import ClientConnection, ContentUnreadableError
 from pymta.delivery.hosts import SMTP_PORT, Destination, Failure, Host
-from pymta.delivery.smtp_content import needs_smtputf8
+from pymta.delivery.smtp_content import needs_smtputf8, refusal_of
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient
@@ -269,12 +269,29 @@ class SmtpDelivery:
         return True
 
     async def _converse(self, connection: ClientConnection, key: PoolKey | None, dense: bool) -> None:
-        """Hand the message over, and keep or end the session."""
+        """Hand the message over, and keep or end the session, unless others are in line for it."""
+        if key is None:
+            await self._send(connection)
+            self._agent.end(connection)
+            return
+        self._agent.begin_use(connection, key)
+        try:
+            await self._send(connection)
+        finally:
+            is_last = not connection.turns
+            if is_last:
+                self._agent.end_use(connection, key)
+        if is_last:
+            await self._agent.keep_or_end(connection, key, self._started, dense)
+
+    async def _send(self, connection: ClientConnection) -> None:
+        """Hand the message over, unless we see that this server will not take it. An exception cuts the connection."""
         if connection.messages:
             self._started = self._set_up = self._agent.clock.monotonic()
             self._reached_host = True
         try:
-            refusal = await self._local_refusal(connection)
+            offered = connection.session.capabilities
+            refusal = await refusal_of(offered, self._request, self._left, self._content, connection.host)
             if refusal is None:
                 await self._transact(connection)
         except ContentUnreadableError as error:
@@ -287,39 +304,28 @@ class SmtpDelivery:
             raise
         if refusal is not None:
             self._fail_message(refusal, connection)
-        if key is None:
-            self._agent.end(connection)
-        else:
-            await self._agent.keep_or_end(connection, key, self._started, dense)
-
-    async def _local_refusal(self, connection: ClientConnection) -> Failure | None:
-        """What the server offers is not enough for this message: no need to ask it."""
-        offered, request = connection.session.capabilities, self._request
-        if request.smtputf8 and not offered.smtputf8 and await needs_smtputf8(request, self._left, self._content):
-            return Failure("5.6.7", f"SMTPUTF8 is required, but was not offered by host {connection.host.named}")
-        if offered.size_limit and request.size > offered.size_limit:
-            limit = offered.size_limit
-            text = f"message size {request.size} exceeds size limit {limit} of server {connection.host.named}"
-            return Failure("5.3.4", text)
-        return None
 
     async def _transact(self, connection: ClientConnection) -> None:
         session, recipients, request = connection.session, self._left, self._request
-        if not session.can_begin:
-            connection.abort()
-            self._lose(connection, Lost(session.phase), recipients)
-            return
-        connection.messages += 1
-        self._use = connection.messages
         smtputf8 = request.smtputf8 and await needs_smtputf8(request, recipients, self._content)
-        session.begin(request, recipients, smtputf8)
-        event = await connection.next_event()
-        if isinstance(event, SendContent):
-            await connection.send_content(self._content)
-            if session.broke_line:
-                limit = self._agent.settings.line_length_limit
-                self._agent.log.info(f"{request.queue_id}: breaking line > {limit} bytes with <CR><LF>SPACE")
-            event = await connection.next_event()
+        turn = connection.take_turn(lambda: session.begin(request, recipients, smtputf8))
+        try:
+            if not await connection.turn_begun(turn):
+                if not connection.messages:
+                    self._lose(connection, Lost(session.phase), recipients)
+                return
+            connection.messages += 1
+            self._use = connection.messages
+            event = await connection.next_event(turn)
+            if isinstance(event, SendContent):
+                await connection.send_content(self._content, turn)
+                if session.broke_line:
+                    limit = self._agent.settings.line_length_limit
+                    self._agent.log.info(f"{request.queue_id}: breaking line > {limit} bytes with <CR><LF>SPACE")
+                event = await connection.next_event(turn)
+                connection.note_answer()
+        finally:
+            connection.end_turn(turn)
         if isinstance(event, Finished):
             self._left, self._sent = [], None
             for recipient, decided in zip(recipients, event.replies, strict=True):

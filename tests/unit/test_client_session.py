@@ -8,7 +8,8 @@ import pytest
 
 from pymta.errors import ProtocolUseError
 from pymta.model.envelope import Trace
-from pymta.protocol.smtp.client import ClientOptions, ClientSession
+from pymta.protocol.smtp.client import ClientSession
+from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.protocol.smtp.client_events import (
     NEED_DATA,
     PAUSED,

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 
 from pymta.errors import ProtocolUseError
 from pymta.model.delivery import DeliveryRequest
-from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient
 from pymta.protocol.sasl.client import ClientRun
 from pymta.protocol.smtp.client_auth import ClientAuth
@@ -30,51 +28,10 @@ from pymta.protocol.smtp.client_events import (
     Refused,
     SendContent,
 )
+from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.protocol.smtp.client_replies import ReplyReader, ServerReply
+from pymta.protocol.smtp.client_transaction import Transaction
 from pymta.protocol.smtp.client_xforward import xforward_commands
-
-
-@frozen
-class ClientOptions:
-    """How a session introduces itself and what it makes of the server's offers.
-
-    `discarded_keywords` are lower case. `line_limit` is smtp_line_length_limit in bytes, 0 for none.
-    `send_xforward` is smtp_send_xforward_command. `probe` is how far a probe goes, RCPT or DATA
-    (smtp_address_verify_target).
-    """
-
-    helo_name: str
-    lmtp: bool = False
-    always_ehlo: bool = True
-    never_ehlo: bool = False
-    discarded_keywords: Collection[str] = ()
-    line_limit: int = 998
-    send_xforward: bool = False
-    probe: Phase = Phase.RCPT
-
-
-@dataclass(slots=True)
-class _Transaction:
-    """One message under way: commands to send, replies so far. A `probe` ends with the replies to that phase."""
-
-    commands: deque[tuple[Phase, int, bytes]]
-    replies: list[RecipientReply | None]
-    encoder: ContentEncoder
-    probe: Phase | None = None
-    accepted: list[int] = field(default_factory=list)
-    took_stray: bool = False
-
-    def decide(self, number: int, phase: Phase, reply: ServerReply) -> None:
-        if self.replies[number] is None:
-            self.replies[number] = RecipientReply(phase, reply)
-
-    def decide_open(self, phase: Phase, reply: ServerReply) -> None:
-        decided = RecipientReply(phase, reply)
-        self.replies = [decided if before is None else before for before in self.replies]
-
-    @property
-    def is_decided(self) -> bool:
-        return None not in self.replies
 
 
 class ClientSession:
@@ -88,6 +45,7 @@ class ClientSession:
     With `wants_tls` STARTTLS is said where it is offered; `BeginTls` follows, or `Ready` with `tls_refusal` set.
     `is_reusable` is False once the server said 421, talked out of turn or said what is no reply; one that floods
     us with replies counts as gone. Where `can_quit` is False the connection must be cut without another word.
+    `broke_line` tells that a line of the last content was too long and was broken.
     """
 
     def __init__(self, options: ClientOptions, *, wants_tls: bool = False) -> None:
@@ -99,13 +57,14 @@ class ClientSession:
         self.greeting_name = ""
         self.is_reusable = True
         self.can_quit = True
+        self.broke_line = False
         self._greeting = ServerReply(0, "4.5.0", "")
         self._reader = ReplyReader()
         self._output: list[bytes] = []
         self._events: deque[Event] = deque()
         self._expected: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
-        self._transactions: deque[_Transaction] = deque()
-        self._sending: _Transaction | None = None
+        self._transactions: deque[Transaction] = deque()
+        self._sending: Transaction | None = None
         self._auth: ClientAuth | None = None
         self._needs_reset = False
         self._is_over = False
@@ -197,6 +156,8 @@ class ClientSession:
             self._events.append(Lost(phase))
         for transaction in self._transactions:
             self._events.append(Lost(phase, tuple(transaction.replies)))
+            # To those behind the first the server has not said a word yet.
+            phase = Phase.MAIL
         self._expected.clear()
         self._transactions.clear()
         self._sending = None
@@ -227,7 +188,7 @@ class ClientSession:
         if probe is not Phase.RCPT:
             commands.append((Phase.DATA, 0, b"DATA\r\n"))
         replies: list[RecipientReply | None] = [None] * len(recipients)
-        self._transactions.append(_Transaction(commands, replies, ContentEncoder(self.options.line_limit), probe))
+        self._transactions.append(Transaction(commands, replies, ContentEncoder(self.options.line_limit), probe))
         self._send_commands(self._transactions[-1])
 
     def send_content(self, data: bytes) -> None:
@@ -238,17 +199,13 @@ class ClientSession:
         """The final dot. From now on a lost connection leaves open whether the message was taken."""
         transaction = self._content_of()
         self._output.append(transaction.encoder.finish())
+        self.broke_line = transaction.encoder.broke_line
         self._sending = None
         self._drop_early_success()
         # RFC 2033 4.2: an LMTP server answers once for each recipient that it accepted.
         for number in transaction.accepted if self.options.lmtp else (0,):
             self._expected.append((Phase.END_OF_DATA, number))
         self.receive_data(b"")
-
-    @property
-    def broke_line(self) -> bool:
-        """Whether a line of the content under way was too long and was broken."""
-        return bool(self._transactions) and self._transactions[-1].encoder.broke_line
 
     def quit(self) -> None:
         """Say QUIT; `Closed` follows. Nothing else may be under way."""
@@ -265,7 +222,7 @@ class ClientSession:
                 return
             reply = self._reader.next_reply()
 
-    def _content_of(self) -> _Transaction:
+    def _content_of(self) -> Transaction:
         if self._sending is None:
             raise ProtocolUseError(f"content in phase {self.phase.name}")
         return self._sending
@@ -274,7 +231,7 @@ class ClientSession:
         self._output.append(line)
         self._expected.append((phase, number))
 
-    def _send_commands(self, transaction: _Transaction) -> None:
+    def _send_commands(self, transaction: Transaction) -> None:
         """Everything up to DATA at once, or the next command alone where the server does not pipeline."""
         commands = transaction.commands
         if self.capabilities.pipelining:
@@ -397,7 +354,7 @@ class ClientSession:
             transaction.took_stray = True
         self._go_on(transaction)
 
-    def _go_on(self, transaction: _Transaction) -> None:
+    def _go_on(self, transaction: Transaction) -> None:
         """Without pipelining: the next command, unless there is nothing left to send the message for."""
         if transaction.commands:
             if transaction.is_decided:
@@ -443,7 +400,7 @@ class ClientSession:
             transaction.decide_open(Phase.END_OF_DATA, reply)
             self._finish(transaction)
 
-    def _finish(self, transaction: _Transaction) -> None:
+    def _finish(self, transaction: Transaction) -> None:
         self._transactions.popleft()
         replies = [reply for reply in transaction.replies if reply is not None]
         self._events.append(Finished(tuple(replies)))
