@@ -126,8 +126,11 @@ class Draft(Protocol):
     @property
     def queue_id(self) -> QueueId: ...
 
-    def write(self, data: bytes) -> None:
-        """Add content, lines ended by CRLF. Never raises and never blocks on the network; failures show at commit."""
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
+        """Add content, lines ended by CRLF. Never raises and never blocks on the network; failures show at commit.
+
+        `is_tidy` tells that every CR and LF in `data` is known to be half of a CRLF.
+        """
         ...
 
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:

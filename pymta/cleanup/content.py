@@ -31,14 +31,19 @@ class ContentCleaner:
         self._held = b""
         self.is_refused = False
 
-    def take(self, data: bytes) -> bytes:
-        """The bytes to keep of `data`; `is_refused` turns true at a character that nobody may send."""
+    def take(self, data: bytes, *, is_tidy: bool = False) -> bytes:
+        """The bytes to keep of `data`; `is_refused` turns true at a character that nobody may send.
+
+        With `is_tidy` there is nothing stray in `data`.
+        """
         rules = self._rules
         if rules.refused and not self.is_refused and rules.refused.search(data):
             self.is_refused = True
         if rules.stripped:
-            data = data.translate(None, rules.stripped)
-        return self._without_stray(data) if rules.replaces_stray else data
+            data, is_tidy = data.translate(None, rules.stripped), False
+        if not rules.replaces_stray or (is_tidy and not self._held):
+            return data
+        return self._without_stray(data)
 
     def finish(self) -> bytes:
         """What was held back."""

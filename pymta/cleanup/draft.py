@@ -114,11 +114,11 @@ class MessageDraft:
     def queue_id(self) -> QueueId:
         return self._queue_id
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         """Add content, lines ended by CRLF; after the end of the draft it goes nowhere."""
         if self._ended or self._failure:
             return
-        data = self._cleaner.take(data)
+        data = self._cleaner.take(data, is_tidy=is_tidy)
         if self._task is not None:
             self._wait(data)
         elif self._in_body:

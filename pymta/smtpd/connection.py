@@ -226,7 +226,7 @@ class Connection(aiosmtpd.smtp.SMTP):
                 return cast(Event, event)
             if isinstance(event, Content):
                 if self._draft:
-                    self._draft.write(event.data)
+                    self._draft.write(event.data, is_tidy=event.is_tidy)
             elif isinstance(event, Note):
                 (self._desk.log.warning if event.is_warning else self._desk.log.info)(event.line)
             else:

@@ -60,13 +60,13 @@ class InspectedDraft:
             data = received_spf(checked, self._authentication.authserv_id, smtputf8=self._smtputf8) + data
         self._draft.write(data)
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         if self._inspection is not None:
             try:
                 self._inspection.write(data)
             except Exception as error:
                 self._give_up(error)
-        self._draft.write(data)
+        self._draft.write(data, is_tidy=is_tidy)
 
     async def results(self) -> AuthenticationResults:
         """Everything that was found out; to be asked when the content is complete."""

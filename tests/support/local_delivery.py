@@ -142,7 +142,7 @@ class FakeDraft:
     envelope: Envelope
     content: bytes = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         self.content += data
 
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:

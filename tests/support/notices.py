@@ -79,7 +79,7 @@ class MemoryDraft:
         self.aborted = False
         self._intake = intake
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         self.content += data
 
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:

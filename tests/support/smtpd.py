@@ -61,7 +61,7 @@ class MemoryDraft:
     size: int = 0
     effects: tuple[Effect, ...] = ()
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         self.size += len(data)
         if self.intake.keeps_content:
             self.pieces.append(data)

@@ -95,7 +95,7 @@ class Plain:
         self.effects: tuple[Effect, ...] = ()
         self.aborted = False
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         self.content += data
 
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:

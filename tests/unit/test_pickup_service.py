@@ -22,7 +22,7 @@ class Draft:
         self.queue_id = "QID"
         self.data = b""
 
-    def write(self, data: bytes) -> None:
+    def write(self, data: bytes, *, is_tidy: bool = False) -> None:
         self.data += data
 
     async def commit(self, effects: object = ()) -> Reply:

@@ -61,6 +61,26 @@ def test_content_never_holds_a_bare_newline(pieces: list[bytes], standard_end: b
     assert not content or content.endswith(b"\r\n")
 
 
+@settings(max_examples=300, deadline=None)
+@given(PIECES, st.integers(1, 30))
+def test_a_tidy_piece_has_only_whole_line_ends(pieces: list[bytes], step: int) -> None:
+    data = b"".join(pieces) + b"\r\n.\r\n"
+    decoder = DataDecoder()
+    for start in range(0, len(data), step):
+        content, rest = decoder.feed(data[start : start + step])
+        if decoder.is_tidy:
+            assert content.count(b"\r") == content.count(b"\n") == content.count(b"\r\n")
+        if rest is not None:
+            break
+
+
+def test_usual_content_is_tidy_and_a_stray_cr_is_not() -> None:
+    for data, tidy in ((b"a\r\n..b\r\n.\r\n", True), (b"a\rb\r\n.\r\n", False), (b"a\nb\r\n.\r\n", False)):
+        decoder = DataDecoder()
+        decoder.feed(data)
+        assert decoder.is_tidy is tidy
+
+
 @given(st.binary(max_size=200))
 def test_dot_stuffed_lines_come_back(body: bytes) -> None:
     lines = body.replace(b"\r", b"").split(b"\n")

@@ -77,7 +77,7 @@ class DataDecoder:
 
     With `standard_end` only `<CR><LF>.<CR><LF>` ends the data (RFC 5321 4.1.1.4); without it a bare LF ends
     a line everywhere, which is what smuggling needs and what some old clients send. Bare LFs become CRLF
-    either way and are told by `got_bare_newline`. Stray CRs stay.
+    either way and are told by `got_bare_newline`. Stray CRs stay; `is_tidy` tells that the latest piece has none.
     """
 
     def __init__(self, standard_end: bool = True) -> None:
@@ -85,11 +85,15 @@ class DataDecoder:
         self._carry = _CRLF
         self._at_start = True
         self.got_bare_newline = False
+        self.is_tidy = False
 
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Decoded content, and what follows the end of data once that is seen (None before)."""
         block = self._carry + data
-        is_clean = _has_only_crlf(block)
+        line_ends = block.count(_CRLF)
+        is_clean = block.count(b"\n") == line_ends
+        # To delete a character takes half the time of counting it.
+        self.is_tidy = is_clean and len(block) - len(block.replace(b"\r", b"")) == line_ends
         dot = block.find(b"\r\n.")
         start, stop = (
             self._find_standard_end(block, dot) if is_clean or self._standard_end else self._find_any_end(block)

@@ -106,6 +106,11 @@ class IncomingContent:
         self.failure: Reply | None = None
 
     @property
+    def is_tidy(self) -> bool:
+        """Whether the latest piece of DATA has no CR outside of its line ends."""
+        return self._data.is_tidy
+
+    @property
     def got_bare_newline(self) -> bool:
         return self._data.got_bare_newline or self.chunks.got_bare_newline
 

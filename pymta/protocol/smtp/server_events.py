@@ -60,9 +60,10 @@ class OpenDraft:
 
 @frozen
 class Content:
-    """A piece of the message: lines end in CRLF, no dot-stuffing, no bare LF."""
+    """A piece of the message: lines end in CRLF, no dot-stuffing, no bare LF; where it `is_tidy`, no bare CR either."""
 
     data: bytes
+    is_tidy: bool = False
 
 
 @frozen

@@ -134,7 +134,7 @@ class MessageReceiver:
     def _store(self, content: IncomingContent, kept: bytes) -> None:
         session = self._session
         if kept:
-            session.emit(Content(kept))
+            session.emit(Content(kept, content.is_tidy))
         elif content.failure and self._draft_open:
             self._draft_open = False
             session.emit(Note(f"{session.transaction.queue_id}: queue file size limit exceeded", is_warning=True))
