@@ -60,8 +60,12 @@ _OPTIONS = re.compile(r"\?([imsx]*)(?:-([imsx]+))?([:)])")
 
 @dataclass(slots=True)
 class _Group:
-    """`tail` closes what an option amid the group opened, `reopen` opens it again behind a `|`."""
+    """`tail` closes what an option amid the group opened, `reopen` opens it again behind a `|`.
 
+    `start` is the place of its opening in what was translated.
+    """
+
+    start: int = 0
     tail: str = ""
     reopen: list[str] = field(default_factory=list)
 
@@ -85,6 +89,7 @@ class _Translator:
         self.groups = 0
         self.forward = 0
         self.stack = [_Group()]
+        self.last_group: tuple[int, int] | None = None
 
     def run(self) -> str:
         while self.at < len(self.pattern):
@@ -116,11 +121,22 @@ class _Translator:
     def quantify(self, match: re.Match[str]) -> None:
         suffix = self.pattern[match.end() : match.end() + 1]
         if suffix == "+":
-            self.emit(match[0] + "+", len(match[0]) + 1)
+            self.possessive(match[0])
         elif (suffix == "?") is not self.ungreedy:
             self.emit(match[0] + "?", len(match[0]) + (suffix == "?"))
         else:
             self.emit(match[0], len(match[0]) + (suffix == "?"))
+
+    def possessive(self, quantifier: str) -> None:
+        """`X++` is `(?>X+)`, and for a group it is spelled so: `re` matches `(?:ab?c)++` wrongly before 3.11.5, and
+        fails over `((a)|b)*+` even later.
+        """
+        start, end = self.last_group or (0, -1)
+        if end == len(self.out) or (self.extended and end >= 0 and "".join(self.out[end:]).isspace()):
+            self.out[start] = "(?>" + self.out[start]
+            self.emit(quantifier + ")", len(quantifier) + 1)
+        else:
+            self.emit(quantifier + "+", len(quantifier) + 1)
 
     def comment(self) -> None:
         """`#` begins a comment under the `x` flag, in which nothing is special."""
@@ -137,7 +153,9 @@ class _Translator:
     def close(self) -> None:
         if len(self.stack) == 1:
             raise PatternError("unmatched closing parenthesis")
-        self.emit(self.stack.pop().tail + ")", 1)
+        group = self.stack.pop()
+        self.emit(group.tail + ")", 1)
+        self.last_group = group.start, len(self.out)
 
     def open(self) -> None:
         if self.pattern.startswith("(*", self.at):
@@ -159,7 +177,7 @@ class _Translator:
         self.push(text, width)
 
     def push(self, text: str, width: int) -> None:
-        self.stack.append(_Group())
+        self.stack.append(_Group(len(self.out)))
         self.emit(text, width)
 
     def open_special(self) -> None:

@@ -38,6 +38,16 @@ ROWS = [
     (r"\e\cA", "\x1b\x01", ["\x1b\x01"]),
     (r"a++b", "aab", ["aab"]),
     (r"a++ab", "aab", None),
+    (r"(?:ab?c)++", "aca", ["ac"]),
+    (r"(?:ab?c)*+", "aca", ["ac"]),
+    (r"x(?:ab?c)?+", "xa", ["x"]),
+    (r"(?:ab?c){1,3}+", "aca", ["ac"]),
+    (r"((x)|y|z)*+", "xyz", ["xyz", "z", "x"]),
+    (r"(?:(?:ab?c)++d)++e", "acdabcde", ["acdabcde"]),
+    (r"(?:a|ab)++c", "abc", None),
+    (r"(ab) ++c", "ab  c", ["ab  c", "ab"]),
+    (r"((?i)a)++b", "aAb", ["aAb", "A"]),
+    (r"[ab]++c", "abc", ["abc"]),
     (r"(?>a+)b", "aab", ["aab"]),
     (r"a{,2}", "a{,2}", ["a{,2}"]),
     (r"a{x", "a{x", ["a{x"]),
@@ -144,3 +154,8 @@ def test_matches_what_pcre2_matches(pattern: str, subject: str) -> None:
         return
     if expected != "!":
         assert (found[0] if found else None) == expected, translate(pattern)
+
+
+def test_a_possessive_group_may_have_a_blank_behind_it_under_x() -> None:
+    match = re.match(translate("(?:ab?c) ++", extended=True), "aca", re.VERBOSE)
+    assert match and match[0] == "ac"
