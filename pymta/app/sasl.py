@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import pwd
+from functools import partial
+from pathlib import Path
+
 from pymta.auth.verify_app import CheckFunction, PasswordFunction, TokenCheck, TokenFunction
 from pymta.auth.verify_pool import HashPool
+from pymta.auth.verify_saslauthd import answer_saslauthd
+from pymta.auth.verify_shadow import DEFAULT_PATH as SHADOW_PATH
+from pymta.auth.verify_shadow import ShadowPasswords
 from pymta.config import Config, build
 from pymta.delivery.smtp_auth import SmtpLogin
 from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings, login_settings
 from pymta.delivery.smtp_auth_token import TokenSource
 from pymta.ports import Clock, Log, PasswordDatabase, TokenVerifier
 from pymta.protocol.sasl.mechanisms import check_options
+from pymta.runtime.places import SpoolPlaces
+from pymta.runtime.root_server import RootServer
 from pymta.smtpd.sasl import SaslService, open_backend
 from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.tables import TableFactory
@@ -26,6 +35,21 @@ class LoginParts:
         self.pool = HashPool()
         self.passwords = PasswordFunction(passwords) if callable(passwords) else passwords
         self.tokens = TokenCheck(tokens) if callable(tokens) else tokens
+
+
+def open_shadow(config: Config, account: pwd.struct_passwd | None) -> RootServer | None:
+    """Fork the process that answers for the system's accounts, while we are root; None where nobody asks it.
+
+    `account` is whom we are to become. Raises ConfigError.
+    """
+    for view in (config, *(config.for_service(service) for service in config.services)):
+        settings = build(SaslSettings, view)
+        if settings.smtpd_sasl_auth_enable and settings.smtpd_sasl_type.lower() == "shadow":
+            path = settings.smtpd_sasl_path if settings.smtpd_sasl_path.startswith("/") else SHADOW_PATH
+            place = SpoolPlaces.below(settings.queue_directory).passwords_socket
+            serve = partial(answer_saslauthd, check=ShadowPasswords(Path(path)).check)
+            return RootServer.start(place, account, serve)
+    return None
 
 
 def smtp_login(lmtp: bool, config: Config, tables: TableFactory, clock: Clock, log: Log) -> SmtpLogin | None:

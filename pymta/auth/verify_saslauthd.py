@@ -1,9 +1,11 @@
-"""saslauthd: Cyrus' daemon that checks passwords against PAM, shadow, LDAP ... (saslauthd(8))."""
+"""saslauthd: Cyrus' daemon that checks passwords against PAM, shadow, LDAP ... (saslauthd(8)), and its protocol."""
 
 from __future__ import annotations
 
 import asyncio
+import socket
 import struct
+from collections.abc import Callable
 
 from pymta.errors import AuthUnavailableError
 from pymta.model.sasl import Secret, SecretKind
@@ -12,19 +14,26 @@ DEFAULT_PATH = "/var/run/saslauthd/mux"
 _TIMEOUT = 30.0
 _MAX_ANSWER = 2048
 _MAX_FIELD = 1024
+_YES, _NO = b"OK", b"NO"
 
 
 class Saslauthd:
-    """A `PasswordDatabase` that asks the daemon behind a Unix socket; only PLAIN and LOGIN can use it."""
+    """A `PasswordDatabase` that asks the daemon behind a Unix socket; only PLAIN and LOGIN can use it.
 
-    def __init__(self, path: str, *, service: str = "smtp", realm: str = "") -> None:
+    `realm` is that of names without one; with `is_only_realm` there are no others.
+    """
+
+    def __init__(self, path: str, *, service: str = "smtp", realm: str = "", is_only_realm: bool = False) -> None:
         self._path = path
+        self._is_only_realm = is_only_realm
         self._service = service
         self._realm = realm
 
     async def verify(self, username: str, password: str) -> bool:
         name, at, domain = username.rpartition("@")
         user, realm = (name, domain) if at else (username, self._realm)
+        if self._is_only_realm and realm.lower() != self._realm.lower():
+            return False
         fields = [text.encode() for text in (user, password, self._service, realm)]
         if any(len(field) > _MAX_FIELD for field in fields):
             return False
@@ -34,7 +43,9 @@ class Saslauthd:
                 answer = await self._ask(request)
         except (OSError, TimeoutError, asyncio.IncompleteReadError) as error:
             raise AuthUnavailableError(f"cannot connect to saslauthd server {self._path}: {error}") from error
-        return answer.startswith(b"OK")
+        if not answer.startswith((_YES, _NO)):
+            raise AuthUnavailableError(f"{self._path}: {answer.decode('utf-8', 'replace')}")
+        return answer.startswith(_YES)
 
     async def _ask(self, request: bytes) -> bytes:
         reader, writer = await asyncio.open_unix_connection(self._path)
@@ -51,3 +62,34 @@ class Saslauthd:
 
     async def secret_kinds(self) -> SecretKind:
         return SecretKind.NONE
+
+
+def answer_saslauthd(connection: socket.socket, check: Callable[[str, str], bool]) -> None:
+    """The daemon's side: one question about a name and a password, one answer. Blocks; may raise OSError.
+
+    What keeps `check` from an answer (AuthUnavailableError) is told in words.
+    """
+    connection.settimeout(_TIMEOUT)
+    username, password, _, _ = (_field(connection).decode("utf-8", "replace") for _ in range(4))
+    try:
+        answer = _YES if check(username, password) else _NO
+    except AuthUnavailableError as error:
+        answer = f"ER {error}".encode()[:_MAX_ANSWER]
+    connection.sendall(struct.pack("!H", len(answer)) + answer)
+
+
+def _field(connection: socket.socket) -> bytes:
+    (length,) = struct.unpack("!H", _exactly(connection, 2))
+    if length > _MAX_FIELD:
+        raise ConnectionError("a field is too long")
+    return _exactly(connection, length)
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        piece = connection.recv(count - len(data))
+        if not piece:
+            raise ConnectionError("the other side has gone")
+        data += piece
+    return data

@@ -39,6 +39,11 @@ class SpoolPlaces(NamedTuple):
         return self.public / "master.pid"
 
     @property
+    def passwords_socket(self) -> Path:
+        """Where the process that keeps root answers for passwords of the system's accounts."""
+        return self.root / "passwords"
+
+    @property
     def roles_socket(self) -> Path:
         """Where our own processes meet (docs/processes.md); only the owner gets there."""
         return self.queue / "roles"

@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 from collections.abc import Callable
+from itertools import pairwise
 from typing import NoReturn
 
 from pymta.errors import PymtaError
@@ -43,7 +44,7 @@ class PrivilegedHelper:
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         pid = os.fork()
         if pid == 0:
-            _never_return(lambda: _helper_main(theirs, ours, serve, frozenset(chroots)))
+            never_return(lambda: _helper_main(theirs, ours, serve, frozenset(chroots)))
         theirs.close()
         return cls(ours, pid)
 
@@ -91,7 +92,7 @@ class PrivilegedHelper:
             os.waitpid(self.pid, 0)
 
 
-def _never_return(main: Callable[[], None]) -> NoReturn:
+def never_return(main: Callable[[], None]) -> NoReturn:
     """Run a forked process's own main; nothing of the parent's stack may run in it afterwards."""
     code = 1
     try:
@@ -103,7 +104,7 @@ def _never_return(main: Callable[[], None]) -> NoReturn:
 
 def _helper_main(requests: socket.socket, parent_side: socket.socket, serve: Serve, chroots: frozenset[str]) -> None:
     parent_side.close()
-    _close_all_but(requests.fileno())
+    close_all_but(requests.fileno())
     # The end of the parent's socket is what ends us; a Ctrl-C in the terminal is for the parent.
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
@@ -117,10 +118,11 @@ def _helper_main(requests: socket.socket, parent_side: socket.socket, serve: Ser
         _answer(requests, frame, serve, chroots)
 
 
-def _close_all_but(descriptor: int) -> None:
+def close_all_but(*descriptors: int) -> None:
     """Keep nothing of the parent's: its listeners and databases are none of the users' business."""
-    os.closerange(3, descriptor)
-    os.closerange(descriptor + 1, os.sysconf("SC_OPEN_MAX"))
+    edges = [2, *sorted(descriptors), os.sysconf("SC_OPEN_MAX")]
+    for last, following in pairwise(edges):
+        os.closerange(last + 1, following)
 
 
 def _answer(requests: socket.socket, frame: bytes, serve: Serve, chroots: frozenset[str]) -> None:
@@ -135,7 +137,7 @@ def _answer(requests: socket.socket, frame: bytes, serve: Serve, chroots: frozen
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
     with ours, theirs:
         if os.fork() == 0:
-            _never_return(lambda: _worker_main(requests, ours, theirs, serve, (uid, gid, is_keeper, chroot)))
+            never_return(lambda: _worker_main(requests, ours, theirs, serve, (uid, gid, is_keeper, chroot)))
         socket.send_fds(requests, [b"ok"], [ours.fileno()])
 
 

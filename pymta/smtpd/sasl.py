@@ -13,6 +13,7 @@ from pymta.auth.verify import PasswordSasl
 from pymta.auth.verify_cyrus import cyrus_database, read_cyrus_options
 from pymta.auth.verify_file import PasswordFile
 from pymta.auth.verify_pool import HashPool
+from pymta.auth.verify_saslauthd import Saslauthd
 from pymta.errors import AuthUnavailableError, ConfigError, TableError
 from pymta.model.envelope import Client
 from pymta.model.sasl import Mechanism, SaslFailure, SaslStep
@@ -20,6 +21,7 @@ from pymta.ports import Clock, Log, PasswordDatabase, SaslBackend, SaslExchange,
 from pymta.protocol.sasl.mechanisms import check_options, permitted, without_bindings
 from pymta.protocol.smtp.server_auth import AuthRules
 from pymta.protocol.smtp.server_events import Authenticate
+from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.tls_session import can_tell_bindings
 from pymta.smtpd.sasl_limits import FailureDelays, network_of
 from pymta.smtpd.sasl_settings import SaslSettings
@@ -63,11 +65,15 @@ def open_backend(
     if kind == "file":
         where = Path(settings.config_directory, path)
         return of_passwords(PasswordFile(where, pool, log, local_domain=domain))
+    if kind == "shadow":
+        place = str(SpoolPlaces.below(settings.queue_directory).passwords_socket)
+        service = settings.smtpd_sasl_service
+        return of_passwords(Saslauthd(place, service=service, realm=domain or host, is_only_realm=True))
     if kind == "app":
         if passwords is None and tokens is None:
             raise ConfigError("no program answers for passwords: MTA(passwords=...)", name="smtpd_sasl_type")
         return of_passwords(passwords)
-    raise ConfigError(f'unknown type "{kind}"; known are cyrus, dovecot, file and app', name="smtpd_sasl_type")
+    raise ConfigError(f'unknown type "{kind}"; known are cyrus, dovecot, file, shadow and app', name="smtpd_sasl_type")
 
 
 class SaslService:

@@ -9,8 +9,9 @@ from pymta.model.frozen import frozen
 class SaslSettings:
     """Parameters of SASL_README's server side; times are seconds, sizes bytes.
 
-    `smtpd_sasl_type` is `cyrus` or `dovecot`, or one of ours: `file` (`smtpd_sasl_path` is a password file) and
-    `app` (the program that embeds us answers).
+    `smtpd_sasl_type` is `cyrus` or `dovecot`, or one of ours: `file` (`smtpd_sasl_path` is a password file),
+    `shadow` (the system's accounts; `smtpd_sasl_path` where that is not /etc/shadow) and `app` (the program that
+    embeds us answers).
     """
 
     myhostname: str
