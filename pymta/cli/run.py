@@ -14,6 +14,7 @@ from pathlib import Path
 from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
 from pymta.app.actions import close_actions
 from pymta.app.process_plan import is_shared
+from pymta.app.sasl import open_shadow
 from pymta.app.system import System
 from pymta.app.tls import read_keys
 from pymta.config import Config
@@ -27,6 +28,7 @@ from pymta.runtime.logging import MailLog, Sink, open_sink
 from pymta.runtime.loop import log_strays, loop_factory, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
+from pymta.runtime.root_server import RootServer
 from pymta.runtime.sockets import bind, inherited_sockets, notify_systemd
 from pymta.runtime.tls_files import PemFiles
 from pymta.spool.faults import from_environment
@@ -44,6 +46,7 @@ class Prepared:
     sockets: dict[str, list[socket.socket]]
     actions: UserActions
     keys: PemFiles
+    shadow: RootServer | None
 
 
 def check(directory: Path) -> int:
@@ -88,7 +91,13 @@ def _run_processes(prepared: Prepared, ready: Ready) -> int:
         return system.run(is_up, lambda: notify_systemd("STOPPING=1"))
     finally:
         close_actions(prepared.actions)
+        _close_shadow(prepared)
         prepared.log.close()
+
+
+def _close_shadow(prepared: Prepared) -> None:
+    if prepared.shadow:
+        prepared.shadow.close()
 
 
 def _log_in_child(prepared: Prepared) -> MailLog:
@@ -111,13 +120,14 @@ def _prepare(directory: Path) -> Prepared:
     log = _open_log(config, account)
     sockets = _bind(listen_plan(config))
     actions = open_actions(config)
+    shadow = open_shadow(config, account)
     keys = read_keys(config)
     if account is not None:
         # A virtual environment below /root is closed to everybody else.
         loop_factory()
         load_late_modules()
         become(account)
-    return Prepared(config, log, sockets, actions, keys)
+    return Prepared(config, log, sockets, actions, keys, shadow)
 
 
 def _account(config: Config) -> pwd.struct_passwd | None:
@@ -194,6 +204,7 @@ async def _serve(prepared: Prepared, ready: Ready) -> int:
         notify_systemd("STOPPING=1")
     finally:
         await mta.stop()
+        _close_shadow(prepared)
         prepared.log.close()
     return 0
 
