@@ -116,7 +116,7 @@ class Signer:
                 found.append(str(problem))
         return found
 
-    def _plan(self, rule: SignatureRule, names: Sequence[str]) -> _Planned:
+    def _plan(self, rule: SignatureRule, names: tuple[str, ...]) -> _Planned:
         key, policy, now = self._key(rule), self.policy, int(self._clock.now())
         tags = Tags(
             algorithm=key.algorithm,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
 
 from pymta.model.frozen import frozen
 
@@ -44,15 +45,18 @@ class HeaderFields:
         found = self._by_name.get(name)
         return found[0] if found else None
 
-    def listed(self, signed: Iterable[str], oversigned: frozenset[str]) -> list[str]:
+    def listed(self, signed: Iterable[str], oversigned: frozenset[str]) -> tuple[str, ...]:
         """The names for `h=`: every field of `signed` as often as it is there; those of `oversigned` once more.
 
         An absent field that is listed stands for nothing, so that adding one breaks the signature (RFC 6376 5.4).
         """
         found: list[str] = []
         for name in signed:
-            found += [name] * (len(self._by_name.get(name, ())) + (name in oversigned))
-        return found
+            if fields := self._by_name.get(name):
+                found += [name] * len(fields)
+            if name in oversigned:
+                found.append(name)
+        return tuple(found)
 
     def canonical(self, names: Iterable[str], *, relaxed: bool) -> bytes:
         """The fields of `h=` as they are hashed; of several with one name the last comes first (RFC 6376 5.4.2)."""
@@ -70,7 +74,10 @@ class HeaderFields:
 def relaxed_field(field: bytes) -> bytes:
     """RFC 6376 3.4.2: name in lower case, unfolded, single blanks, none at the ends of the value; ends in CRLF."""
     name, _, value = field.partition(b":")
-    value = value.replace(b"\r\n", b"").replace(b"\t", b" ")
+    if b"\n" in value[:-2] or b"\t" in value:
+        value = value.replace(b"\r\n", b"").replace(b"\t", b" ")
+    else:
+        value = value.removesuffix(b"\r\n")
     while b"  " in value:
         value = value.replace(b"  ", b" ")
     return b"%s:%s\r\n" % (name.rstrip(b" \t").lower(), value.strip(b" "))
@@ -88,7 +95,7 @@ class Tags:
     identity: str
     timestamp: int
     expiration: int | None
-    names: Sequence[str]
+    names: tuple[str, ...]
 
 
 class SignatureField:
@@ -96,7 +103,7 @@ class SignatureField:
 
     def __init__(self, tags: Tags) -> None:
         self._relaxed = tags.relaxed_header
-        self._before = _folded(_pieces(tags)) + b"\r\n\tbh="
+        self._before = _before(tags)
 
     def unsigned(self, body_hash: bytes) -> bytes:
         """The field with an empty `b=` and no CRLF, in the form that is hashed (RFC 6376 3.7)."""
@@ -108,6 +115,12 @@ class SignatureField:
         text = base64.b64encode(signature)
         lines = [text[start : start + _LINE] for start in range(0, len(text), _LINE)]
         return self._before + base64.b64encode(body_hash) + _SIGNATURE_TAG + b"\r\n\t".join(lines) + b"\r\n"
+
+
+@lru_cache(maxsize=256)
+def _before(tags: Tags) -> bytes:
+    """The field up to the value of `bh=`: the same for all messages of a second that have the same fields."""
+    return _folded(_pieces(tags)) + b"\r\n\tbh="
 
 
 def _pieces(tags: Tags) -> list[tuple[str, str]]:

@@ -75,10 +75,11 @@ class DkimInspection:
     """One message under verification: `write` its content as it passes, then ask for the `results`.
 
     Lines end in CRLF; a bare CR or LF is text, as it was for the signer. The header is kept up to 256 KiB and 5,000
-    lines, of the body only hashes. `now` is the time of arrival in seconds since the epoch.
+    lines, of the body only hashes. `now` is the time of arrival in seconds since the epoch. With a `resolver` keys are
+    asked for as soon as the header is there, while the body still comes.
     """
 
-    def __init__(self, rules: VerifyRules, now: float) -> None:
+    def __init__(self, rules: VerifyRules, now: float, resolver: Resolver | None = None) -> None:
         self._rules = rules
         self._now = now
         self._buffer: bytearray | None = bytearray()
@@ -86,6 +87,8 @@ class DkimInspection:
         self._fields = HeaderFields(())
         self._found: list[Signature | DkimResult] = []
         self._bodies: dict[tuple[bool, int | None], _Body] = {}
+        self._resolver = resolver
+        self._keys: dict[str, asyncio.Task[Answer]] = {}
         self.author_fields: tuple[str, ...] = ()
 
     def write(self, data: bytes) -> None:
@@ -111,7 +114,13 @@ class DkimInspection:
             return (DkimResult(Result.NEUTRAL, reason=self._excess),)
         for body in self._bodies.values():
             body.finish()
-        return tuple(await asyncio.gather(*(self._result(one, resolver) for one in self._found)))
+        self._ask_for_keys(resolver)
+        return tuple([await self._result(one) for one in self._found])
+
+    def cancel(self) -> None:
+        """Nobody will ask for results."""
+        for key in self._keys.values():
+            key.cancel()
 
     # Header and body
 
@@ -131,6 +140,8 @@ class DkimInspection:
         if len(signatures) > self._rules.signature_limit:
             reason = f"one of {len(signatures)} signatures; only {self._rules.signature_limit} are looked at"
             self._found.append(DkimResult(Result.NEUTRAL, reason=reason))
+        if self._resolver is not None:
+            self._ask_for_keys(self._resolver)
         if body:
             self._write_body(body)
 
@@ -166,13 +177,17 @@ class DkimInspection:
 
     # Verification
 
-    async def _result(self, found: Signature | DkimResult, resolver: Resolver) -> DkimResult:
+    def _ask_for_keys(self, resolver: Resolver) -> None:
+        for one in self._found:
+            if isinstance(one, Signature) and one.key_name not in self._keys:
+                self._keys[one.key_name] = asyncio.ensure_future(_ask(resolver, one.key_name))
+
+    async def _result(self, found: Signature | DkimResult) -> DkimResult:
         if isinstance(found, DkimResult):
             return found
         body = self._bodies[found.relaxed_body, found.limit]
         limit = body.length if found.limit is None else found.limit
-        answer = await _ask(resolver, f"{found.selector}._domainkey.{found.domain}")
-        result = self._verified(found, body, answer)
+        result = self._verified(found, body, await self._keys[found.key_name])
         return replace(result, body_length=body.length, signed_length=min(limit, body.length))
 
     def _verified(self, signature: Signature, body: _Body, answer: Answer) -> DkimResult:

@@ -37,6 +37,11 @@ class Signature:
     made: int | None
     expires: int | None
 
+    @property
+    def key_name(self) -> str:
+        """Where DNS has the key (RFC 6376 3.6.2.1)."""
+        return f"{self.selector}._domainkey.{self.domain}"
+
     def unsigned(self) -> bytes:
         """The field as it is hashed itself: b= without its value, no CRLF at the end (RFC 6376 3.7)."""
         name, _, value = self.field.partition(b":")

@@ -117,7 +117,9 @@ class InboundAuthentication:
 
     def inspection(self) -> DkimInspection | None:
         """What the content of a message from outside goes through; None without `dkim_verify`."""
-        return DkimInspection(self._rules, self._clock.now()) if self.settings.dkim_verify else None
+        if not self.settings.dkim_verify:
+            return None
+        return DkimInspection(self._rules, self._clock.now(), self.resolver)
 
     def envelope_results(self, client: Client, helo: str, spf: SpfResults) -> AuthenticationResults:
         """What is known before the content."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from pymta.auth.dkim_sign import Signer, Signing
@@ -15,6 +16,9 @@ from pymta.rewrite import parse_addresses
 
 _LARGEST_HEADER = 1024 * 1024
 _END_OF_HEADER = b"\r\n\r\n"
+# `From: Joe Doe <joe@example.com>`: nothing that would have to be parsed. Whatever is not as plain is.
+_PLAIN_ADDRESS = rb"[A-Za-z0-9_+=-]+(?:\.[A-Za-z0-9_+=-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*"
+_PLAIN_AUTHOR = re.compile(rb"[!-9;-~]+: ?(?:[A-Za-z0-9 .'-]*<(%b)>|(%b))\r\n\Z" % (_PLAIN_ADDRESS, _PLAIN_ADDRESS))
 
 
 class MessageSigner:
@@ -85,6 +89,8 @@ class MessageSigner:
 def _author(header: HeaderFields, names: Sequence[str]) -> str:
     """The first address of the first field of `names` that is there, its domain in ASCII; empty for none."""
     raw = next((field for field in map(header.first, names) if field is not None), b":")
+    if plain := _PLAIN_AUTHOR.match(raw):
+        return (plain[1] or plain[2]).decode("ascii")
     value = raw.partition(b":")[2].replace(b"\r\n", b"").decode("utf-8", "replace")
     for address in parse_addresses(value):
         try:

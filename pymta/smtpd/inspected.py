@@ -85,6 +85,8 @@ class InspectedDraft:
         return await self._draft.commit([*effects, Effect(EffectKind.PREPEND, field)])
 
     async def abort(self) -> None:
+        if self._inspection is not None:
+            self._inspection.cancel()
         await self._draft.abort()
 
     def _know(self, dkim: tuple[DkimResult, ...], author_fields: tuple[str, ...] = ()) -> None:

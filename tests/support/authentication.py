@@ -89,7 +89,8 @@ async def receiver(
 ) -> AsyncIterator[Receiver]:
     async with zones if isinstance(zones, DnsServer) else DnsServer(zones, behaviours) as dns:
         monkeypatch.setattr(
-            "pymta.app.mta.DnsResolver", lambda clock: DnsResolver(clock, [dns.address], timeout=1.5, attempts=1)
+            "pymta.app.mta.make_resolver",
+            lambda settings, clock: DnsResolver(clock, [dns.address], timeout=1.5, attempts=1),
         )
         inbox, watcher = Inbox(), Watcher()
         settings = Settings(
