@@ -16,7 +16,7 @@ from pymta.smtpd.tls import ServerTls
 from pymta.smtpd.tls_settings import SmtpdTlsSettings
 from pymta.tables import TableFactory
 
-_FILES = (
+FILES = (
     *(f"smtpd_tls_{kind}{what}_file" for kind in ("", "d", "ec") for what in ("cert", "key")),
     *(
         f"{client}_tls_{kind}{what}_file"
@@ -32,7 +32,7 @@ def read_keys(config: Config) -> PemFiles:
     """Read the files that only root may read, while we are root. What cannot be read shows when it is needed."""
     files = PemFiles()
     for view in (config, *(config.for_service(service) for service in config.services)):
-        for name in {one for parameter in _FILES for one in view.items(parameter)}:
+        for name in {one for parameter in FILES for one in view.items(parameter)}:
             with contextlib.suppress(ConfigError):
                 files.read(name)
     return files

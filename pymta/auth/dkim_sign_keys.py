@@ -14,6 +14,7 @@ from pathlib import Path
 from pymta.auth.dkim_sign_rules import PATH_STARTS
 from pymta.auth.keys import KeyProblem, SigningKey, parse_private_key
 from pymta.model.frozen import frozen
+from pymta.runtime.root_files import open_file, status
 
 CHECK_INTERVAL = 1.0
 """Seconds between two looks at a key file."""
@@ -68,7 +69,7 @@ class KeyStore:
             return self._read(None, source.encode("utf-8", "surrogateescape"), "key in the KeyTable", now)
         path = self._policy.base / source
         try:
-            stamp = _stamp(path.stat())
+            stamp = _stamp(status(path))
             if known is not None and known.stamp == stamp:
                 known.checked = now
                 return known
@@ -90,7 +91,7 @@ class KeyStore:
 
 def read_key_file(path: Path, *, safe: bool) -> bytes:
     """A private key file; with `safe`, one that others may neither read nor write. Raises OSError and KeyProblem."""
-    with path.open("rb") as file:
+    with open_file(path) as file:
         found = os.fstat(file.fileno())
         if not stat.S_ISREG(found.st_mode):
             raise KeyProblem(f"{path}: not a regular file")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from pymta.app import MTA, ListenPlan, NoActions, listen_plan, make_plan, open_actions, report_problems
 from pymta.app.actions import close_actions
+from pymta.app.named_files import NamedFiles
 from pymta.app.process_plan import is_shared
 from pymta.app.sasl import open_shadow
 from pymta.app.system import System
@@ -28,6 +29,7 @@ from pymta.runtime.logging import MailLog, Sink, open_sink
 from pymta.runtime.loop import log_strays, loop_factory, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
+from pymta.runtime.root_files import RootFiles, use
 from pymta.runtime.root_server import RootServer
 from pymta.runtime.sockets import bind, inherited_sockets, notify_systemd
 from pymta.runtime.tls_files import PemFiles
@@ -123,6 +125,7 @@ def _prepare(directory: Path) -> Prepared:
     shadow = open_shadow(config, account)
     keys = read_keys(config)
     if account is not None:
+        use(RootFiles.start(NamedFiles(directory)))
         # A virtual environment below /root is closed to everybody else.
         loop_factory()
         load_late_modules()

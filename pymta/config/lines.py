@@ -5,12 +5,15 @@ Imports next to nothing: `sendmail` reads main.cf for every message (docs/comman
 
 from __future__ import annotations
 
+import os
+
 from pymta.errors import ConfigError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from os import PathLike
+    from typing import BinaryIO
 
 _BLANKS = " \t\r\n\f\v"
 _SHOWN = 30
@@ -22,10 +25,20 @@ def read_text(path: str | PathLike[str], shown: str = "") -> str:
     `shown` is the path as the user spelled it.
     """
     try:
-        with open(path, "rb") as file:
+        with _open(path) as file:
             return file.read().decode("utf-8", "surrogateescape")
     except OSError as error:
         raise ConfigError(f"open {shown or path}: {error.strerror}") from error
+
+
+def _open(path: str | PathLike[str]) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except PermissionError:
+        # A process that gave up root asks one that did not; commands never do, and need not load this.
+        from pymta.runtime.root_files import open_file
+
+        return open_file(os.fspath(path))
 
 
 def logical_lines(text: str, path: str, warnings: list[str]) -> Iterator[tuple[int, str]]:

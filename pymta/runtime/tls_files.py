@@ -12,6 +12,7 @@ from pathlib import Path
 
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
+from pymta.runtime.root_files import open_file, status
 from pymta.runtime.tls_certificate import Certificate, CertificateError, parse_certificate
 
 _SIZE_LIMIT = 4 << 20
@@ -81,7 +82,7 @@ class PemFiles:
         """The file's content. Raises ConfigError."""
         stamp = self.stamp(path)
         try:
-            with Path(path).open("rb") as file:
+            with open_file(path) as file:
                 data = file.read(_SIZE_LIMIT + 1)
         except OSError as error:
             kept = self._kept.get(path)
@@ -96,10 +97,10 @@ class PemFiles:
     def stamp(self, path: str) -> Stamp | None:
         """What changes with the file; None where it cannot be looked at."""
         try:
-            status = Path(path).stat()
+            found = status(path)
         except OSError:
             return None
-        return status.st_mtime_ns, status.st_size, status.st_ino
+        return found.st_mtime_ns, found.st_size, found.st_ino
 
     def key_pair(self, certificate_file: str, key_file: str) -> KeyPair:
         """`smtpd_tls_cert_file` and `smtpd_tls_key_file`; the same file may hold both. Raises ConfigError."""

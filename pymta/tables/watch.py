@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic, TypeVar
 
 from pymta.errors import ConfigError
 from pymta.ports import Log
+from pymta.runtime.root_files import open_file, status
 
 if TYPE_CHECKING:
     import asyncio
@@ -104,7 +105,7 @@ class WatchedFile(Generic[T]):
             self._task = None
 
     def _read(self) -> T:
-        return self._parse(self.path.read_bytes())
+        return self._parse(_content(self.path))
 
     def _accept(self, stamp: _Stamp, content: T) -> None:
         self._stamp, self._content, self._complained = _settled(stamp), content, ""
@@ -116,11 +117,16 @@ class WatchedFile(Generic[T]):
 
 
 def _stamp(path: Path) -> _Stamp:
-    found = path.stat()
+    found = status(path)
     # A pipe or a terminal would block us, a device never end; /dev/null is how an empty table is written.
     if not stat.S_ISREG(found.st_mode) and not stat.S_ISDIR(found.st_mode) and path.resolve() != Path(os.devnull):
         raise OSError(errno.EINVAL, "not a regular file", str(path))
     return found.st_mtime_ns, found.st_ino, found.st_size, found.st_ctime_ns
+
+
+def _content(path: Path) -> bytes:
+    with open_file(path) as file:
+        return file.read()
 
 
 def _settled(stamp: _Stamp) -> _Stamp | None:
