@@ -79,5 +79,5 @@ def server_sasl(config: Config, parts: LoginParts, tables: TableFactory, clock: 
     settings = build(SaslSettings, config)
     if not settings.smtpd_sasl_auth_enable:
         return None
-    backend = open_backend(settings, parts.pool, log, passwords=parts.passwords, tokens=parts.tokens)
+    backend = open_backend(settings, parts.pool, log, passwords=parts.passwords, tokens=parts.tokens, clock=clock)
     return SaslService(settings, backend, tables, clock, log)

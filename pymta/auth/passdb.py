@@ -78,6 +78,11 @@ class StoredPassword:
         return stored
 
     @property
+    def text(self) -> str:
+        """All of it; where it changes, what was proved of it is void."""
+        return f"{{{self.scheme}}}{self._hash}"
+
+    @property
     def secret(self) -> Secret:
         """What of it a mechanism can use that does not get the password."""
         if self.scheme in _PLAIN:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from pymta.auth.sasldb import DEFAULT_PATH as SASLDB_PATH
 from pymta.auth.sasldb import SaslDb
+from pymta.auth.verify_cache import LoginCache
 from pymta.auth.verify_saslauthd import DEFAULT_PATH as SASLAUTHD_PATH
 from pymta.auth.verify_saslauthd import Saslauthd
 from pymta.errors import ConfigError
@@ -72,14 +73,16 @@ def _socket_path(text: str) -> str:
     return text if text.endswith("/mux") else f"{text}/mux"
 
 
-def cyrus_database(options: CyrusOptions, realm: str, log: Log, *, service: str = "smtp") -> PasswordDatabase:
+def cyrus_database(
+    options: CyrusOptions, realm: str, log: Log, *, service: str = "smtp", cache: LoginCache | None = None
+) -> PasswordDatabase:
     """The databases of `options`, asked in order. `realm` is for names without one."""
     databases: list[PasswordDatabase] = []
     for method in options.methods:
         if method == "auxprop":
             databases.append(SaslDb(Path(options.sasldb_path), realm, log))
         else:
-            databases.append(Saslauthd(options.saslauthd_path, service=service, realm=realm))
+            databases.append(Saslauthd(options.saslauthd_path, service=service, realm=realm, cache=cache))
     return databases[0] if len(databases) == 1 else FirstOf(databases)
 
 

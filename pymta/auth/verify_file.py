@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Generic, TypeVar
 
 from pymta.auth.passdb import StoredPassword
+from pymta.auth.verify_cache import LoginCache, no_cache
 from pymta.auth.verify_pool import HashPool
 from pymta.errors import AuthUnavailableError, ConfigError
 from pymta.model.frozen import frozen
@@ -99,8 +100,11 @@ class LateFile(Generic[T]):
 class PasswordFile:
     """A `PasswordDatabase` over one file, read again when it changes. `local_domain` is that of names without `@`."""
 
-    def __init__(self, path: Path, pool: HashPool, log: Log, *, local_domain: str = "") -> None:
+    def __init__(
+        self, path: Path, pool: HashPool, log: Log, *, local_domain: str = "", cache: LoginCache | None = None
+    ) -> None:
         self._pool = pool
+        self._cache = cache or no_cache()
         self._log = log
         self._local_domain = local_domain
         self._complained: tuple[str, ...] = ()
@@ -114,12 +118,17 @@ class PasswordFile:
         checked = stored or accounts.decoy
         if checked is None:
             return False
+        proof = (checked.text, password)
+        if stored and self._cache.knows(*proof):
+            return True
         try:
             matches = await self._pool.run(checked.matches, password)
         except ValueError as error:
             if stored is None:
                 return False
             raise AuthUnavailableError(f"the password of {username}: {error}") from error
+        if matches and stored is not None:
+            self._cache.keep(*proof)
         return matches and stored is not None
 
     async def secret(self, username: str) -> Secret | None:

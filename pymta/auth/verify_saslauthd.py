@@ -7,6 +7,7 @@ import socket
 import struct
 from collections.abc import Callable
 
+from pymta.auth.verify_cache import LoginCache, no_cache
 from pymta.errors import AuthUnavailableError
 from pymta.model.sasl import Secret, SecretKind
 
@@ -20,11 +21,21 @@ _YES, _NO = b"OK", b"NO"
 class Saslauthd:
     """A `PasswordDatabase` that asks the daemon behind a Unix socket; only PLAIN and LOGIN can use it.
 
-    `realm` is that of names without one; with `is_only_realm` there are no others.
+    `realm` is that of names without one; with `is_only_realm` there are no others. A good password stays good for as
+    long as `cache` says, whatever the daemon may think of it meanwhile.
     """
 
-    def __init__(self, path: str, *, service: str = "smtp", realm: str = "", is_only_realm: bool = False) -> None:
+    def __init__(
+        self,
+        path: str,
+        *,
+        service: str = "smtp",
+        realm: str = "",
+        is_only_realm: bool = False,
+        cache: LoginCache | None = None,
+    ) -> None:
         self._path = path
+        self._cache = cache or no_cache()
         self._is_only_realm = is_only_realm
         self._service = service
         self._realm = realm
@@ -37,6 +48,9 @@ class Saslauthd:
         fields = [text.encode() for text in (user, password, self._service, realm)]
         if any(len(field) > _MAX_FIELD for field in fields):
             return False
+        proof = (self._path, user, realm, self._service, password)
+        if self._cache.knows(*proof):
+            return True
         request = b"".join(struct.pack("!H", len(field)) + field for field in fields)
         try:
             async with asyncio.timeout(_TIMEOUT):
@@ -45,6 +59,8 @@ class Saslauthd:
             raise AuthUnavailableError(f"cannot connect to saslauthd server {self._path}: {error}") from error
         if not answer.startswith((_YES, _NO)):
             raise AuthUnavailableError(f"{self._path}: {answer.decode('utf-8', 'replace')}")
+        if answer.startswith(_YES):
+            self._cache.keep(*proof)
         return answer.startswith(_YES)
 
     async def _ask(self, request: bytes) -> bytes:

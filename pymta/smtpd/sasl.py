@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from pymta.auth.dovecot import DovecotAddress, DovecotSasl
 from pymta.auth.verify import PasswordSasl
+from pymta.auth.verify_cache import LoginCache
 from pymta.auth.verify_cyrus import cyrus_database, read_cyrus_options
 from pymta.auth.verify_file import PasswordFile
 from pymta.auth.verify_pool import HashPool
@@ -35,9 +36,11 @@ def open_backend(
     *,
     passwords: PasswordDatabase | None = None,
     tokens: TokenVerifier | None = None,
+    clock: Clock | None = None,
 ) -> SaslBackend:
     """What `smtpd_sasl_type` and `smtpd_sasl_path` name. Raises ConfigError.
 
+    Without a `clock` no login is remembered.
     `passwords` and `tokens` are an app's own; tokens can be used with every type but dovecot.
     """
     kind, path = settings.smtpd_sasl_type.lower(), settings.smtpd_sasl_path
@@ -51,6 +54,7 @@ def open_backend(
         local_domain=domain,
         can_bind=can_tell_bindings(),
     )
+    cache = LoginCache(settings.smtpd_sasl_login_cache_time, clock.monotonic) if clock else None
     if kind == "dovecot":
         try:
             return DovecotSasl(
@@ -60,15 +64,15 @@ def open_backend(
             raise ConfigError(str(error), name="smtpd_sasl_path") from None
     if kind == "cyrus":
         options = read_cyrus_options(path, settings.cyrus_sasl_config_path, settings.config_directory)
-        database = cyrus_database(options, domain or host, log, service=settings.smtpd_sasl_service)
+        database = cyrus_database(options, domain or host, log, service=settings.smtpd_sasl_service, cache=cache)
         return of_passwords(database, names=options.mechanisms)
     if kind == "file":
         where = Path(settings.config_directory, path)
-        return of_passwords(PasswordFile(where, pool, log, local_domain=domain))
+        return of_passwords(PasswordFile(where, pool, log, local_domain=domain, cache=cache))
     if kind == "shadow":
         place = str(SpoolPlaces.below(settings.queue_directory).passwords_socket)
         service = settings.smtpd_sasl_service
-        return of_passwords(Saslauthd(place, service=service, realm=domain or host, is_only_realm=True))
+        return of_passwords(Saslauthd(place, service=service, realm=domain or host, is_only_realm=True, cache=cache))
     if kind == "app":
         if passwords is None and tokens is None:
             raise ConfigError("no program answers for passwords: MTA(passwords=...)", name="smtpd_sasl_type")

@@ -26,6 +26,7 @@ class SaslSettings:
     smtpd_sasl_auth_enable: bool
     smtpd_sasl_exceptions_networks: str
     smtpd_sasl_local_domain: str
+    smtpd_sasl_login_cache_time: float
     smtpd_sasl_mechanism_filter: str
     smtpd_sasl_path: str
     smtpd_sasl_response_limit: int
