@@ -256,16 +256,16 @@ class ClientConnection(asyncio.Protocol):
         self._extend_for(content.size)
         try:
             async for chunk in content.chunks(_CHUNK):
-                if session.phase is not Phase.BODY:
+                if not session.is_sending:
                     return
                 session.send_content(chunk)
                 self.flush()
-                while self._paused and session.phase is Phase.BODY:
+                while self._paused and session.is_sending:
                     await self._wait(turn)
         except Exception as error:
             self.abort()
             raise ContentUnreadableError(str(error)) from error
-        if session.phase is Phase.BODY:
+        if session.is_sending:
             self._end_content()
 
     def _end_content(self) -> None:
@@ -332,7 +332,7 @@ class ClientConnection(asyncio.Protocol):
 
     def _set_deadline(self) -> None:
         phase = self.session.phase
-        if phase is Phase.BODY and self._limits.per_request:
+        if phase in (Phase.BODY, Phase.CHUNK) and self._limits.per_request:
             return
         limit = self._limits.phases.get(phase)
         if limit is None:

@@ -333,6 +333,7 @@ def _time_limits(settings: AgentSettings) -> TimeLimits:
             Phase.RCPT: settings.rcpt_timeout,
             Phase.DATA: settings.data_init_timeout,
             Phase.BODY: settings.data_xfer_timeout,
+            Phase.CHUNK: settings.data_xfer_timeout,
             Phase.END_OF_DATA: settings.data_done_timeout,
             Phase.RSET: settings.rset_timeout,
             Phase.QUIT: settings.quit_timeout,

@@ -308,7 +308,8 @@ class SmtpDelivery:
     async def _transact(self, connection: ClientConnection) -> None:
         session, recipients, request = connection.session, self._left, self._request
         smtputf8 = request.smtputf8 and await needs_smtputf8(request, recipients, self._content)
-        turn = connection.take_turn(lambda: session.begin(request, recipients, smtputf8))
+        small = self._content.data is not None
+        turn = connection.take_turn(lambda: session.begin(request, recipients, smtputf8, small))
         try:
             if not await connection.turn_begun(turn):
                 if not connection.messages:

@@ -11,7 +11,7 @@ from pymta.model.queue import QueuedRecipient
 from pymta.protocol.sasl.client import ClientRun
 from pymta.protocol.smtp.client_auth import ClientAuth
 from pymta.protocol.smtp.client_capabilities import Capabilities, parse_capabilities, server_name
-from pymta.protocol.smtp.client_commands import mail_command, rcpt_command
+from pymta.protocol.smtp.client_commands import transaction_commands
 from pymta.protocol.smtp.client_content import ContentEncoder
 from pymta.protocol.smtp.client_events import (
     NEED_DATA,
@@ -24,14 +24,12 @@ from pymta.protocol.smtp.client_events import (
     Lost,
     Phase,
     Ready,
-    RecipientReply,
     Refused,
     SendContent,
 )
 from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.protocol.smtp.client_replies import ReplyReader, ServerReply
 from pymta.protocol.smtp.client_transaction import Transaction
-from pymta.protocol.smtp.client_xforward import xforward_commands
 
 
 class ClientSession:
@@ -71,7 +69,7 @@ class ClientSession:
         self._handlers: dict[Phase, Callable[[ServerReply, int], None]] = {
             Phase.GREETING: self._on_greeting,
             Phase.EHLO: self._on_ehlo,
-            Phase.LHLO: self._on_lhlo,
+            Phase.LHLO: self._on_ehlo,
             Phase.HELO: self._on_helo,
             Phase.AUTH: self._on_auth,
             Phase.STARTTLS: self._on_starttls,
@@ -80,6 +78,7 @@ class ClientSession:
             Phase.MAIL: self._on_mail,
             Phase.RCPT: self._on_rcpt,
             Phase.DATA: self._on_data,
+            Phase.CHUNK: self._on_chunk,
             Phase.END_OF_DATA: self._on_end_of_data,
             Phase.RSET: self._on_rset,
             Phase.QUIT: self._on_quit,
@@ -97,16 +96,16 @@ class ClientSession:
     @property
     def can_begin(self) -> bool:
         """Whether `begin` is allowed: nothing is under way, or only the answer to the last content is missing."""
-        if (
-            self._is_over
-            or not self.is_reusable
-            or self._sending
-            or Phase.QUIT in (entry[0] for entry in self._expected)
-        ):
+        if self._is_over or not self.is_reusable or self._sending:
             return False
         if not self._transactions:
             return not self._expected
-        return self.capabilities.pipelining and all(entry[0] is Phase.END_OF_DATA for entry in self._expected)
+        return self.capabilities.pipelining and all(phase is Phase.END_OF_DATA for phase, _ in self._expected)
+
+    @property
+    def is_sending(self) -> bool:
+        """Whether content may be sent; no longer, where the server refused a piece of it."""
+        return self._sending is not None
 
     @property
     def has_event(self) -> bool:
@@ -118,8 +117,7 @@ class ClientSession:
         return NEED_DATA if self._expected else PAUSED
 
     def data_to_send(self) -> bytes:
-        output = self.pieces_to_send()
-        return output[0] if len(output) == 1 else b"".join(output)
+        return b"".join(self.pieces_to_send())
 
     def pieces_to_send(self) -> list[bytes]:
         """The same, for who can write several pieces at once without copying them together."""
@@ -169,39 +167,64 @@ class ClientSession:
         self._auth = ClientAuth(run, lambda line: self._command(Phase.AUTH, line + b"\r\n"))
         self._auth.start()
 
-    def begin(self, request: DeliveryRequest, recipients: Sequence[QueuedRecipient], smtputf8: bool = False) -> None:
-        """Send a message's envelope; `smtputf8` where the message needs that extension. Addresses must be sendable."""
+    def begin(
+        self,
+        request: DeliveryRequest,
+        recipients: Sequence[QueuedRecipient],
+        smtputf8: bool = False,
+        is_small: bool = False,
+    ) -> None:
+        """Send a message's envelope; `smtputf8` where the message needs that extension. Addresses must be sendable.
+
+        The content of a message that `is_small` goes by BDAT with its envelope where the server lets us.
+        """
         if not self.can_begin:
             raise ProtocolUseError(f"begin() in phase {self.phase.name}")
-        commands: deque[tuple[Phase, int, bytes]] = deque()
-        if self._needs_reset:
-            commands.append((Phase.RSET, 0, b"RSET\r\n"))
-            self._needs_reset = False
-        if self.options.send_xforward and "XFORWARD" in self.capabilities.keywords:
-            lines = xforward_commands(request, self.capabilities.keywords["XFORWARD"])
-            phases = (Phase.XFORWARD, Phase.XFORWARD_PROTO)
-            commands.extend((phase, 0, line) for phase, line in zip(phases, lines, strict=True) if line)
-        commands.append((Phase.MAIL, 0, mail_command(request, self.capabilities, smtputf8)))
-        for number, recipient in enumerate(recipients):
-            commands.append((Phase.RCPT, number, rcpt_command(recipient, self.capabilities)))
-        probe = self.options.probe if request.is_probe else None
-        if probe is not Phase.RCPT:
-            commands.append((Phase.DATA, 0, b"DATA\r\n"))
-        replies: list[RecipientReply | None] = [None] * len(recipients)
-        self._transactions.append(Transaction(commands, replies, ContentEncoder(self.options.line_limit), probe))
-        self._send_commands(self._transactions[-1])
+        options, offered = self.options, self.capabilities
+        probe = options.probe if request.is_probe else None
+        chunked = probe is None and "CHUNKING" in offered.keywords
+        commands = transaction_commands(
+            request,
+            recipients,
+            offered,
+            smtputf8=smtputf8,
+            reset=self._needs_reset,
+            xforward=options.send_xforward,
+            data=probe is not Phase.RCPT and not chunked,
+        )
+        self._needs_reset = False
+        encoder = ContentEncoder(options.line_limit, for_data=not chunked)
+        transaction = Transaction(commands, [None] * len(recipients), encoder, probe, chunked)
+        self._transactions.append(transaction)
+        self._send_commands(transaction)
+        # Behind another message this would be an event out of turn.
+        if chunked and is_small and offered.pipelining and not options.lmtp and len(self._transactions) == 1:
+            self._invite_content(transaction)
 
     def send_content(self, data: bytes) -> None:
         """A piece of content, every line ended by CRLF; dots are doubled here."""
-        self._output.append(self._content_of().encoder.encode(data))
+        transaction = self._content_of()
+        encoded = transaction.encoder.encode(data)
+        if not transaction.chunked:
+            self._output.append(encoded)
+            return
+        if transaction.chunk:
+            self._output += (b"BDAT %d\r\n" % len(transaction.chunk), transaction.chunk)
+            self._expected.append((Phase.CHUNK, 0))
+        transaction.chunk = encoded
 
     def end_content(self) -> None:
         """The final dot. From now on a lost connection leaves open whether the message was taken."""
         transaction = self._content_of()
-        self._output.append(transaction.encoder.finish())
+        last = transaction.chunk + transaction.encoder.finish()
+        if transaction.chunked:
+            self._output.append(b"BDAT %d LAST\r\n" % len(last))
+            transaction.chunk = b""
+        self._output.append(last)
         self.broke_line = transaction.encoder.broke_line
         self._sending = None
-        self._drop_early_success()
+        if not transaction.chunked:
+            self._drop_early_success()
         # RFC 2033 4.2: an LMTP server answers once for each recipient that it accepted.
         for number in transaction.accepted if self.options.lmtp else (0,):
             self._expected.append((Phase.END_OF_DATA, number))
@@ -265,16 +288,10 @@ class ClientSession:
     def _on_ehlo(self, reply: ServerReply, _: int) -> None:
         if reply.is_positive:
             self._greeted(parse_capabilities(reply, self.options.discarded_keywords))
-        elif reply.code in (0, 421):
-            self._refuse(Phase.EHLO, reply)
+        elif self.options.lmtp or reply.code in (0, 421):
+            self._refuse(Phase.LHLO if self.options.lmtp else Phase.EHLO, reply)
         else:
             self._command(Phase.HELO, b"HELO %b\r\n" % self.options.helo_name.encode("ascii", "replace"))
-
-    def _on_lhlo(self, reply: ServerReply, _: int) -> None:
-        if reply.is_positive:
-            self._greeted(parse_capabilities(reply, self.options.discarded_keywords))
-        else:
-            self._refuse(Phase.LHLO, reply)
 
     def _on_helo(self, reply: ServerReply, _: int) -> None:
         if reply.is_positive:
@@ -364,6 +381,16 @@ class ClientSession:
         elif transaction.probe is Phase.RCPT and not self._expected:
             self._needs_reset = True
             self._finish(transaction)
+        elif transaction.chunked and not self._expected and not self._sending:
+            if transaction.accepted:
+                self._invite_content(transaction)
+            else:
+                self._needs_reset = True
+                self._finish(transaction)
+
+    def _invite_content(self, transaction: Transaction) -> None:
+        self._sending = transaction
+        self._events.append(SendContent())
 
     def _on_data(self, reply: ServerReply, _: int) -> None:
         transaction = self._transactions[0]
@@ -377,8 +404,7 @@ class ClientSession:
             transaction.decide_open(Phase.DATA, reply)
             self._finish(transaction)
         elif transaction.accepted:
-            self._sending = transaction
-            self._events.append(SendContent())
+            self._invite_content(transaction)
         elif transaction.took_stray:
             # The server refused the sender and took a recipient: a lone dot would deliver an empty message.
             self.can_quit = self.is_reusable = False
@@ -387,9 +413,19 @@ class ClientSession:
             # RFC 2920 3.1: every recipient was refused and the server wants the content all the same.
             self._command(Phase.END_OF_DATA, b".\r\n", -1)
 
+    def _on_chunk(self, reply: ServerReply, _: int) -> None:
+        """RFC 3030 2: a refused chunk is the end of the message; what was sent behind it is refused as well."""
+        transaction = self._transactions[0]
+        if not reply.is_positive:
+            self._needs_reset = True
+            self._sending = None
+            transaction.decide_open(Phase.END_OF_DATA, reply)
+            if not self._expected:
+                self._finish(transaction)
+
     def _on_end_of_data(self, reply: ServerReply, number: int) -> None:
         transaction = self._transactions[0]
-        self._needs_reset = False
+        self._needs_reset = transaction.chunked and not reply.is_positive
         if number < 0:
             self._finish(transaction)
         elif self.options.lmtp:

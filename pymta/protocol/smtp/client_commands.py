@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import re
+from collections import deque
+from collections.abc import Sequence
 
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest
 from pymta.model.envelope import Body, Notify
 from pymta.model.queue import QueuedRecipient
 from pymta.protocol.smtp.client_capabilities import Capabilities
+from pymta.protocol.smtp.client_events import Phase
+from pymta.protocol.smtp.client_xforward import xforward_commands
 
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
@@ -19,6 +23,35 @@ def is_sendable(address: Address) -> bool:
     """Whether the address can stand in a command: a CR or LF in it would be a command of its own."""
     text = address.local_part + address.domain
     return text.isprintable() or not _CONTROL.search(text)
+
+
+def transaction_commands(
+    request: DeliveryRequest,
+    recipients: Sequence[QueuedRecipient],
+    offered: Capabilities,
+    *,
+    smtputf8: bool,
+    reset: bool,
+    xforward: bool,
+    data: bool,
+) -> deque[tuple[Phase, int, bytes]]:
+    """What a message begins with: each command with the phase of its reply, and the recipient's place for RCPT.
+
+    `reset` ends what went before, `xforward` tells of the client where that is offered, `data` asks for the content.
+    """
+    commands: deque[tuple[Phase, int, bytes]] = deque()
+    if reset:
+        commands.append((Phase.RSET, 0, b"RSET\r\n"))
+    if xforward and "XFORWARD" in offered.keywords:
+        lines = xforward_commands(request, offered.keywords["XFORWARD"])
+        phases = (Phase.XFORWARD, Phase.XFORWARD_PROTO)
+        commands.extend((phase, 0, line) for phase, line in zip(phases, lines, strict=True) if line)
+    commands.append((Phase.MAIL, 0, mail_command(request, offered, smtputf8)))
+    for number, recipient in enumerate(recipients):
+        commands.append((Phase.RCPT, number, rcpt_command(recipient, offered)))
+    if data:
+        commands.append((Phase.DATA, 0, b"DATA\r\n"))
+    return commands
 
 
 def mail_command(request: DeliveryRequest, offered: Capabilities, smtputf8: bool = False) -> bytes:

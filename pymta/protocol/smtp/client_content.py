@@ -15,10 +15,11 @@ class ContentEncoder:
     """Encodes content that comes in pieces; every line ends in CRLF, a piece may end anywhere.
 
     Lines of more than `line_limit` bytes are broken with CRLF and a blank (smtp_line_length_limit); 0 leaves
-    them. `broke_line` tells that this was needed.
+    them. `broke_line` tells that this was needed. Without `for_data` it is for BDAT: dots mean nothing there.
     """
 
-    def __init__(self, line_limit: int = 998) -> None:
+    def __init__(self, line_limit: int = 998, *, for_data: bool = True) -> None:
+        self._for_data = for_data
         # A line of one byte could not hold the blank and a byte of content.
         self._limit = max(line_limit, 2) if line_limit > 0 else 0
         self._held = b""
@@ -40,13 +41,13 @@ class ContentEncoder:
         """The rest and the final dot, on a line of its own whatever the content ended with."""
         rest = self._stuffed(self._held) + b"\r\n" if self._held or self._in_line else b""
         self._held = b""
-        return rest + END_OF_DATA
+        return rest + END_OF_DATA if self._for_data else rest
 
     def _stuffed(self, data: bytes) -> bytes:
         if self._limit and has_longer_line(data, self._limit):
             self.broke_line = True
             data = break_lines(data, self._limit)
-        if b"." in data:
+        if self._for_data and b"." in data:
             if _LEADING_DOT.search(data):
                 data = data.replace(b"\n.", b"\n..")
             if not self._in_line and data.startswith(b"."):

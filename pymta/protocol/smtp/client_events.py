@@ -23,6 +23,7 @@ class Phase(Enum):
     RCPT = ("sending RCPT TO", "RCPT TO command")
     DATA = ("sending DATA command", "DATA command")
     BODY = ("sending message body", "message body")
+    CHUNK = ("sending message body", "BDAT command")
     END_OF_DATA = ("sending end of data -- message may be sent more than once", "end of DATA command")
     RSET = ("sending final RSET", "RSET command")
     QUIT = ("sending QUIT", "QUIT command")

@@ -12,12 +12,17 @@ from pymta.protocol.smtp.client_replies import ServerReply
 
 @dataclass(slots=True)
 class Transaction:
-    """One message under way: commands to send, replies so far. A `probe` ends with the replies to that phase."""
+    """One message under way: commands to send, replies so far. A `probe` ends with the replies to that phase.
+
+    With `chunked` content goes by BDAT; `chunk` is the last piece, held back until we know whether it is the LAST.
+    """
 
     commands: deque[tuple[Phase, int, bytes]]
     replies: list[RecipientReply | None]
     encoder: ContentEncoder
     probe: Phase | None = None
+    chunked: bool = False
+    chunk: bytes = b""
     accepted: list[int] = field(default_factory=list)
     took_stray: bool = False
 
