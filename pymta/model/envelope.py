@@ -17,6 +17,9 @@ class Notify(Flag):
     FAILURE = 4
     DELAY = 8
 
+    # Members are one of a kind: no need for Enum's own, which hashes the name and is written in Python.
+    __hash__ = object.__hash__
+
 
 class Ret(Enum):
     """RET= of MAIL (RFC 3461 4.3): what a notice returns of the message."""
@@ -51,6 +54,9 @@ class Origin(Enum):
     NOTICE = "notice"
     FORWARD = "forward"
     LIBRARY = "library"
+
+    # Members are one of a kind: no need for Enum's own, which hashes the name and is written in Python.
+    __hash__ = object.__hash__
 
 
 @frozen

@@ -62,6 +62,10 @@ class CanonicalForm:
         self.changes_headers = self._changes(_HEADERS)
         self._changes_any = self._changes(_HEADERS | Place.ENVELOPE_SENDER | Place.ENVELOPE_RECIPIENT)
 
+    def __bool__(self) -> bool:
+        """Whether any address is written differently."""
+        return self._changes_any
+
     async def apply(self, address: Address, place: Place) -> Address:
         """`address` as it is written at `place`. The specific table goes first, the common one where it is mute."""
         if not self._changes_any:

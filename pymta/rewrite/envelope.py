@@ -30,7 +30,8 @@ class _Collected:
         address = recipient.address.folded()
         key: object = address
         if self.with_original:
-            key = (recipient.orcpt.lower(), recipient.notify, recipient.original.folded(), address)
+            original = address if recipient.original is recipient.address else recipient.original.folded()
+            key = (recipient.orcpt.lower(), recipient.notify, original, address)
         if key in self._seen:
             return
         if not self.limit or len(self._seen) < self.limit:
@@ -53,6 +54,8 @@ class EnvelopeMapping:
         self._always_bcc = settings.always_bcc
         self._sender_bcc = tables.maps(settings.sender_bcc_maps, "sender_bcc_maps")
         self._recipient_bcc = tables.maps(settings.recipient_bcc_maps, "recipient_bcc_maps")
+        changing = (self.canonical, self._virtual, self._always_bcc, self._sender_bcc, self._recipient_bcc)
+        self._only_completes = not any(changing)
 
     async def sender(self, sender: Address, *, mappings: bool = True) -> Address:
         """The sender as it is queued; the null sender stays. Without `mappings`, only its standard form."""
@@ -66,6 +69,10 @@ class EnvelopeMapping:
     ) -> list[Recipient]:
         """The recipients as they are queued. `sender` is what `sender` made of it; `bcc` allows automatic ones."""
         collected = _Collected(self._settings.duplicate_filter_limit, self._settings.enable_original_recipient)
+        if self._only_completes:
+            for recipient in recipients:
+                collected.add(self._completed(recipient))
+            return collected.recipients
         if bcc and not sender.is_null and (copy := await self._bcc(self._sender_bcc, sender)):
             await self._add_bcc(collected, copy, mappings=mappings)
         for recipient in recipients:
@@ -76,6 +83,12 @@ class EnvelopeMapping:
         if bcc and self._always_bcc and collected.recipients:
             await self._add_bcc(collected, self._always_bcc, mappings=mappings)
         return collected.recipients
+
+    def _completed(self, recipient: Recipient) -> Recipient:
+        address = self._form.apply(recipient.address)
+        if address is recipient.address:
+            return recipient
+        return Recipient(address, recipient.original, recipient.notify, recipient.orcpt)
 
     async def _canonical(self, address: Address, *, mappings: bool) -> Address:
         completed = self._form.apply(address)

@@ -21,6 +21,7 @@ from pymta.protocol.smtp.grammar import (
     parse_mail_parameters,
     parse_path,
     parse_rcpt_parameters,
+    plain_path,
     split_path,
 )
 from pymta.protocol.smtp.server_auth import begin_auth, check_auth
@@ -198,6 +199,8 @@ def _parse_path(
     text = argument[match.end() :].strip() if match else ""
     if not text:
         return syntax
+    if plain := plain_path(text):
+        return Given(plain, [])
     split = split_path(text)
     address = parse_path(split[0], session.options.paths) if split else None
     if not split or address is None:

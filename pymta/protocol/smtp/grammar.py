@@ -50,11 +50,16 @@ def split_path(text: str) -> tuple[str, list[str]] | None:
     return (match[0], text[match.end() :].split()) if match else None
 
 
+def plain_path(text: str) -> Address | None:
+    """The address in a path as nearly all are, `<local@domain>`; None for any other, and where more follows."""
+    plain = _PLAIN.fullmatch(text)
+    return Address(plain[1], plain[2]) if plain and valid_domain(plain[2]) else None
+
+
 def parse_path(path: str, rules: PathRules) -> Address | None:
     """The address in `path`, NULL_SENDER for `<>`, None where it is not one (RFC 5321 4.1.2)."""
-    plain = _PLAIN.fullmatch(path)
-    if plain and valid_domain(plain[2]):
-        return Address(plain[1], plain[2])
+    if plain := plain_path(path):
+        return plain
     if path == "<>":
         return NULL_SENDER
     if rules.strict and not (path.startswith("<") and path.endswith(">")):
