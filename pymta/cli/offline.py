@@ -8,6 +8,7 @@ import time
 from collections.abc import AsyncIterator, Iterator, Mapping
 from typing import Any
 
+from pymta.cli.errors import CommandFailed
 from pymta.control.queue import QueueCommands
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, Found, QueueEntry, QueueFilter, QueueId, QueueName
@@ -76,9 +77,14 @@ def _update(action: str, entry: Found) -> EntryUpdate | None:
 
 
 def run(where: SpoolPlaces, command: str, arguments: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
-    """The rows of one command; raises SpoolError, SpoolLockedError, ValueError."""
-    if not (where.queue / "queue.db").exists():
-        return
+    """The rows of one command; raises CommandFailed, SpoolError, SpoolLockedError, ValueError."""
+    try:
+        if not (where.queue / "queue.db").exists():
+            return
+    except PermissionError as error:
+        raise CommandFailed(
+            "the mail system is down; only its owner and root may look into its queue", temporary=True
+        ) from error
     with asyncio.Runner() as runner:
         log, clock = _StderrLog(), SystemClock()
         spool = SqliteSpool(where.queue, log, clock)

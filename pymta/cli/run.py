@@ -25,7 +25,7 @@ from pymta.errors import ConfigError, PymtaError
 from pymta.model.frozen import frozen
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.runtime.descriptors import raise_limit
-from pymta.runtime.logging import MailLog, Sink, open_sink
+from pymta.runtime.logging import FileSink, MailLog, Sink, open_sink
 from pymta.runtime.loop import log_strays, loop_factory, run
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.privileges import become, make_directory, owner
@@ -167,8 +167,8 @@ def _open_log(config: Config, account: pwd.struct_passwd | None) -> MailLog:
     try:
         # Where processes are forked there must be no threads: the supervisor has little to say and needs none.
         sink = _open_sink(config, threads=not is_shared(config))
-        if account is not None and path and not path.startswith("/dev/"):
-            os.chown(path, account.pw_uid, account.pw_gid)
+        if account is not None and isinstance(sink, FileSink):
+            sink.give_to(account.pw_uid, account.pw_gid)
     except OSError as error:
         raise ConfigError(f"cannot open {path}: {error.strerror}", name="maillog_file") from error
     return MailLog(sink)

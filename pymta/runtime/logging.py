@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import logging
 import os
 import queue
@@ -23,6 +24,7 @@ from types import MappingProxyType
 from typing import Protocol
 
 from pymta.model.frozen import frozen
+from pymta.runtime.root_files import is_safe
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
 _REOPEN_CHECK_SECONDS = 5.0
@@ -94,7 +96,20 @@ class FileSink:
         self._descriptor = self._open()
 
     def _open(self) -> int:
-        return os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, self._mode)
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC
+        if os.geteuid() == 0 and not is_safe(str(self._path.absolute())):
+            # A link there may be a user's, to make root write where he may not.
+            flags |= os.O_NOFOLLOW
+        return os.open(self._path, flags, self._mode)
+
+    def give_to(self, uid: int, gid: int) -> None:
+        """Let the file be this user's if it is root's so far. Raises OSError where it is another file, too."""
+        found = os.fstat(self._descriptor)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != 0:
+            return
+        if found.st_nlink != 1:
+            raise PermissionError(errno.EPERM, "the file has another name; root does not give it away")
+        os.fchown(self._descriptor, uid, gid)
 
     def write(self, lines: list[LogLine]) -> int:
         if time.monotonic() - self._checked > _REOPEN_CHECK_SECONDS:

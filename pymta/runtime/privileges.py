@@ -7,6 +7,7 @@ import pwd
 from pathlib import Path
 
 from pymta.errors import ConfigError
+from pymta.runtime.root_files import is_safe
 
 
 def owner(name: str) -> pwd.struct_passwd:
@@ -35,20 +36,33 @@ def become(account: pwd.struct_passwd) -> None:
 def make_directory(path: Path, mode: int, account: pwd.struct_passwd | None) -> None:
     """A directory with exactly this mode, owned by `account` where we are root; its parents as the umask says.
 
-    Raises ConfigError naming the directory and the cause.
+    What lies in another user's directory root does not follow if it is a link: the user could have put it there to be
+    given what it points to. Raises ConfigError naming the directory and the cause.
     """
     try:
         path.mkdir(parents=True, exist_ok=True)
-        if account is not None and path.stat().st_uid != account.pw_uid:
-            os.chown(path, account.pw_uid, account.pw_gid)
-        if path.stat().st_mode & 0o7777 != mode:
-            path.chmod(mode)
+        follows = os.geteuid() != 0 or is_safe(str(path.absolute()))
+        directory = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC | (0 if follows else os.O_NOFOLLOW))
+        try:
+            _take(directory, mode, account)
+        finally:
+            os.close(directory)
     except OSError as error:
         raise ConfigError(f"cannot make the directory: {_reason(path, error)}", name=str(path)) from error
 
 
+def _take(directory: int, mode: int, account: pwd.struct_passwd | None) -> None:
+    found = os.fstat(directory)
+    if account is not None and found.st_uid != account.pw_uid:
+        os.fchown(directory, account.pw_uid, account.pw_gid)
+    if found.st_mode & 0o7777 != mode:
+        os.fchmod(directory, mode)
+
+
 def _reason(path: Path, error: OSError) -> str:
     """What stands in the way: for a lack of permission, which directory refuses which user."""
+    if path.is_symlink():
+        return f"it is a link that others than root can change ({error.strerror})"
     closed = [parent for parent in reversed(path.parents) if not os.access(parent, os.X_OK)]
     if not isinstance(error, PermissionError) or not closed:
         return str(error.strerror)

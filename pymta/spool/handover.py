@@ -29,7 +29,8 @@ def clear_drafts(directory: Path, writer: int | None = None) -> None:
         with contextlib.suppress(FileNotFoundError):
             shutil.rmtree(folder)
         if writer is not None:
-            folder.mkdir(mode=0o700, parents=True)
+            folder.parent.mkdir(mode=0o700, exist_ok=True)
+            folder.mkdir(mode=0o700)
     except OSError as error:
         raise SpoolError(f"{folder}: {error.strerror}") from error
 
