@@ -96,6 +96,7 @@ def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
         entry.forced_expire,
         entry.unread,
         entry.trace.value,
+        [_recipient(one) for one in entry.expanded],
     )
 
 
@@ -117,7 +118,7 @@ def unpack_entry(values: Sequence[Any]) -> QueueEntry:
         utf8,
         envid,
         _RETS[ret],
-        *[*values[14:-1], _TRACES[values[-1]]],
+        *[*values[14:-2], _TRACES[values[-2]], tuple([_read_recipient(one) for one in values[-1]])],
     )
 
 

@@ -253,7 +253,7 @@ class MessageDraft:
         if effects.is_discarded:
             return queued(self._queue_id)
         try:
-            sender, recipients = await self._map(effects)
+            sender, recipients, expanded = await self._map(effects)
         except TableError as error:
             return self._lookup_problem(error)
         except MappingError as error:
@@ -265,7 +265,7 @@ class MessageDraft:
             return not_signed
         if effects.top:
             self._content.prepend(effects.top)
-        return self._queue_entry(sender, recipients, effects)
+        return self._queue_entry(sender, recipients, expanded, effects)
 
     def _sign(self) -> Reply | None:
         """Put the signatures on top; the reply is for a message that cannot be signed and has to wait."""
@@ -285,28 +285,30 @@ class MessageDraft:
             return TOO_MANY_HOPS
         return CONTENT_REJECTED if self._cleaner.is_refused else self._failure
 
-    async def _map(self, effects: Effects) -> tuple[Address, list[Recipient]]:
+    async def _map(self, effects: Effects) -> tuple[Address, list[Recipient], list[Recipient]]:
+        """The sender, the recipients, and the aliases whose expansion is to be reported."""
         mapping, handling = self._desk.mapping, self._handling
         sender = await mapping.sender(self._envelope.sender, mappings=handling.mappings)
+        expanded: list[Recipient] = []
         recipients = await mapping.recipients(
             sender,
             effects.recipients(self._envelope.recipients),
             mappings=handling.mappings,
             bcc=handling.bcc,
+            expanded=expanded,
         )
-        return sender, effects.redirected(recipients)
+        return sender, effects.redirected(recipients), expanded
 
-    def _queue_entry(self, sender: Address, recipients: list[Recipient], effects: Effects) -> QueueEntry:
+    def _queue_entry(
+        self, sender: Address, recipients: list[Recipient], expanded: list[Recipient], effects: Effects
+    ) -> QueueEntry:
         envelope, seen = self._envelope, self._header.seen
         now = self._desk.clock.now()
         return QueueEntry(
             queue_id=self._queue_id,
             queue=QueueName.HOLD if effects.is_held else QueueName.INCOMING,
             sender=sender,
-            recipients=tuple(
-                QueuedRecipient(number, recipient.address, recipient.original, recipient.notify, recipient.orcpt)
-                for number, recipient in enumerate(recipients, 1)
-            ),
+            recipients=tuple([_queued(number, recipient) for number, recipient in enumerate(recipients, 1)]),
             arrival_time=self._arrival,
             queued_time=now,
             size=self._content.size,
@@ -322,6 +324,7 @@ class MessageDraft:
             next_attempt=now,
             is_notice=self._origin is Origin.NOTICE,
             trace=envelope.trace,
+            expanded=tuple([_queued(-number, one) for number, one in enumerate(expanded, 1)]) if expanded else (),
         )
 
     def _is_smtputf8(self, sender: Address, recipients: list[Recipient]) -> bool:
@@ -349,3 +352,7 @@ class MessageDraft:
 
 def _printable(text: str) -> str:
     return text if text.isprintable() else "".join(c if c.isprintable() else "?" for c in text)
+
+
+def _queued(number: int, recipient: Recipient) -> QueuedRecipient:
+    return QueuedRecipient(number, recipient.address, recipient.original, recipient.notify, recipient.orcpt)

@@ -101,6 +101,9 @@ class ActiveMessage:
         self.failures: list[Result] = []
         self.deferred: list[Result] = []
         self.traced: list[Result] = []
+        if entry.expanded and not entry.attempts:
+            reported = self.successes if self.trace is Trace.NONE else self.traced
+            reported.extend((alias, _expanded(alias)) for alias in entry.expanded)
 
     @property
     def queue_id(self) -> QueueId:
@@ -206,6 +209,10 @@ class ActiveMessage:
     def entry_of(self, results: Iterable[Result]) -> QueueEntry:
         """The message as if it had the recipients of `results` only."""
         return replace(self.entry, recipients=tuple([recipient for recipient, _ in results]))
+
+
+def _expanded(alias: QueuedRecipient) -> DeliveryResult:
+    return DeliveryResult(alias.number, Outcome.SENT, "2.0.0", "alias expanded", action="expanded")
 
 
 def done_update(numbers: Sequence[int]) -> tuple[RecipientUpdate, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import replace
 
 from pymta.errors import SpoolError
@@ -167,7 +167,7 @@ class Settlement:
             except Exception as error:
                 # The message itself arrived: delivering it twice would be worse than a missing report.
                 self._log.error(f"{message.queue_id}: cannot send a success notice: {error!r}")
-            message.done.extend(result.number for _, result in successes)
+            message.done.extend(_recorded(successes))
 
         if message.traced:
             await self._report_trace(message)
@@ -183,7 +183,7 @@ class Settlement:
         except Exception as error:
             # The log has it all: neither a delivery nor a probe is repeated for a missing report.
             self._log.error(f"{message.queue_id}: cannot send a delivery report: {error!r}")
-        message.done.extend(result.number for _, result in traced if message.ends_with_report(result))
+        message.done.extend(_recorded(one for one in traced if message.ends_with_report(one[1])))
 
     async def _notify(
         self,
@@ -223,6 +223,11 @@ class Settlement:
             after = page[-1].number
             if waiting := [one for one in page if one.number not in known]:
                 await self._notifier.delayed(_with(message.entry, waiting), message.content)
+
+
+def _recorded(results: Iterable[Result]) -> list[int]:
+    """The recipients that are done; aliases that intake replaced are none (`QueueEntry.expanded`)."""
+    return [result.number for _, result in results if result.number >= 0]
 
 
 def _expired(one: QueuedRecipient) -> DeliveryResult:

@@ -24,6 +24,7 @@ class _Collected:
     limit: int
     with_original: bool
     recipients: list[Recipient] = field(default_factory=list)
+    expanded: list[Recipient] = field(default_factory=list)
     _seen: set[object] = field(default_factory=set)
 
     def add(self, recipient: Recipient) -> None:
@@ -65,9 +66,18 @@ class EnvelopeMapping:
         return await self.canonical.apply(completed, Place.ENVELOPE_SENDER) if mappings else completed
 
     async def recipients(
-        self, sender: Address, recipients: tuple[Recipient, ...], *, mappings: bool = True, bcc: bool = True
+        self,
+        sender: Address,
+        recipients: tuple[Recipient, ...],
+        *,
+        mappings: bool = True,
+        bcc: bool = True,
+        expanded: list[Recipient] | None = None,
     ) -> list[Recipient]:
-        """The recipients as they are queued. `sender` is what `sender` made of it; `bcc` allows automatic ones."""
+        """The recipients as they are queued. `sender` is what `sender` made of it; `bcc` allows automatic ones.
+
+        `expanded` is filled with the aliases that others replace and of whose success the sender wants to hear.
+        """
         collected = _Collected(self._settings.duplicate_filter_limit, self._settings.enable_original_recipient)
         if self._only_completes:
             for recipient in recipients:
@@ -82,6 +92,8 @@ class EnvelopeMapping:
                 await self._add_bcc(collected, copy, mappings=mappings)
         if bcc and self._always_bcc and collected.recipients:
             await self._add_bcc(collected, self._always_bcc, mappings=mappings)
+        if expanded is not None:
+            expanded += collected.expanded
         return collected.recipients
 
     def _completed(self, recipient: Recipient) -> Recipient:
@@ -116,6 +128,8 @@ class EnvelopeMapping:
             return
         members = await self._virtual.expand(address)
         if len(members) > 1 or members[0] != address:
+            if Notify.SUCCESS in notify:
+                collected.expanded.append(Recipient(address, original, notify, orcpt))
             notify = _after_expansion(notify)
         for member in members:
             collected.add(Recipient(member, original, notify, orcpt))

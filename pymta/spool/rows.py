@@ -62,8 +62,11 @@ def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
         entry.message_id,
         entry.is_notice,
     ]
-    if entry.trace is not Trace.NONE:
+    if entry.trace is not Trace.NONE or entry.expanded:
         data.append(entry.trace.value)
+    if entry.expanded:
+        # As rows of recipients would have them, with neither queue id nor outcome.
+        data.append([_recipient_row(queue_id, one)[1:5] for one in entry.expanded])
     _check_text(sender, queue_id)
     message = (
         queue_id,
@@ -151,7 +154,8 @@ def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> Queu
         warned_time=warned,
         is_notice=is_notice,
         forced_expire=bool(expire),
-        trace=Trace(*more) if more else Trace.NONE,
+        trace=Trace(more[0]) if more else Trace.NONE,
+        expanded=tuple([_decode_recipient((queue_id, *row, "")) for row in more[1]]) if len(more) > 1 else (),
     )
 
 

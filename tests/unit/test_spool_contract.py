@@ -81,6 +81,8 @@ ENTRIES = [
     {"verp": "+=", "filter": "smtp:[::1]:10025", "message_id": "<x@y>", "next_attempt": 5.5, "attempts": 3},
     {"warned_time": 7.0, "queue": QueueName.HOLD, "forced_expire": True},
     {"trace": Trace.REPORT},
+    {"expanded": (QueuedRecipient(-1, Address("many", "x"), Address("Said", "x"), Notify.SUCCESS, "rfc822;a@b"),)},
+    {"trace": Trace.REPORT, "expanded": (QueuedRecipient(-1, Address("many", "x"), Address("many", "x")),)},
     {"trace": Trace.VERIFY, "is_notice": True},
     {"sender": Address('a"b @c', "exämple.org"), "client": Client(uid=0)},
     {"sender": Address("no-domain"), "recipients": (recipient(0, "x@y@z"), recipient(7, "root"))},
