@@ -128,8 +128,8 @@ class _Translator:
             self.emit(match[0], len(match[0]) + (suffix == "?"))
 
     def possessive(self, quantifier: str) -> None:
-        """`X++` is `(?>X+)`, and for a group it is spelled so: `re` matches `(?:ab?c)++` wrongly before 3.11.5, and
-        fails over `((a)|b)*+` even later.
+        """What is possessive is atomic, and a group is spelled so: `re` takes back too little of possessive groups
+        before 3.11.5, and fails over captures in them even later.
         """
         start, end = self.last_group or (0, -1)
         if end == len(self.out) or (self.extended and end >= 0 and "".join(self.out[end:]).isspace()):
