@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable, Collection, Sequence
 from pathlib import Path
 
 from pymta.delivery.connection import ClientConnection, TimeLimits
+from pymta.delivery.host_failures import HostFailures
 from pymta.delivery.hosts import (
     Destination,
     Failure,
@@ -48,6 +49,7 @@ class SmtpAgent:
 
     `own_addresses` are those where mail to port 25 reaches ourselves (inet_interfaces, proxy_interfaces).
     `always_cached` answers for smtp_connection_cache_destinations; without it the list is taken as plain names.
+    `failures` is what agents of this process share about hosts that are down.
     """
 
     def __init__(
@@ -62,7 +64,9 @@ class SmtpAgent:
         shuffle: Callable[[list[Host]], None] = random.shuffle,
         login: SmtpLogin | None = None,
         tls: ClientTls | None = None,
+        failures: HostFailures | None = None,
     ) -> None:
+        self._failures = failures or HostFailures()
         self.login = login
         self.tls = tls
         self.settings = agent_settings(settings)
@@ -117,10 +121,19 @@ class SmtpAgent:
         """Whether the destination at `position` is one of smtp_fallback_relay's."""
         return position >= len(self.destinations(nexthop)) - len(self.settings.fallback_relay)
 
-    async def hosts(self, destination: Destination | Host) -> tuple[Host, ...] | Failure:
+    async def hosts(self, destination: Destination | Host) -> Sequence[Host] | Failure:
+        """Best first, but those that failed lately last (smtp_host_backoff_time)."""
         if isinstance(destination, Host):
             return (destination,)
-        return await find_hosts(destination, self._rules, self._resolver)
+        found = await find_hosts(destination, self._rules, self._resolver)
+        return found if isinstance(found, Failure) else self._failures.failed_last(found, self.clock.monotonic())
+
+    def note_host(self, host: Host, *, failed: bool) -> None:
+        """Whether a host talks to us is of interest to the deliveries that follow, in other processes, too."""
+        if not failed:
+            self._failures.reached(host)
+        elif self.settings.host_backoff_time > 0:
+            self._failures.failed(host, self.clock.monotonic() + self.settings.host_backoff_time)
 
     async def connect(self, host: Host, policy: SecurityPolicy = CLEARTEXT) -> ClientConnection | Failure:
         """A connection whose handshake is still to come, or why there is none."""
@@ -131,6 +144,7 @@ class SmtpAgent:
             cause = os.strerror(errno.ETIMEDOUT)
         except OSError as error:
             cause = os.strerror(error.errno) if error.errno else str(error)
+        self.note_host(host, failed=True)
         place = host.named if not host.port else f"{host.named}:{host.port}"
         return Failure("4.4.1", f"connect to {place}: {cause}")
 

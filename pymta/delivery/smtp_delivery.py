@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pymta.delivery.connection import ClientConnection, ContentUnreadableError
 from pymta.delivery.hosts import SMTP_PORT, Destination, Failure, Host
 from pymta.delivery.smtp_content import needs_smtputf8, refusal_of
+from pymta.delivery.smtp_failures import broke_off, refused_to_talk, tls_missing
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient
@@ -201,12 +202,8 @@ class SmtpDelivery:
             self._agent.log.info(f"Host offered STARTTLS: [{host.name}]")
         if connection.tls is not None or not policy.level.is_required:
             return True
-        failure, refusal = Failure("4.7.4", f"TLS is required, but was not offered by host {host.named}"), None
-        if refusal := session.tls_refusal:
-            reason = f"TLS is required, but host {host.named} refused to start TLS: {refusal.line}"
-            failure = Failure(refusal.status, reason)
         self._agent.end(connection)
-        self._fail_session(failure, host, refusal)
+        self._fail_session(tls_missing(host, session.tls_refusal), host, session.tls_refusal)
         return False
 
     async def _shake_hands(
@@ -222,8 +219,9 @@ class SmtpDelivery:
         if event is None:
             return False
         self._set_up = agent.clock.monotonic()
+        agent.note_host(host, failed=not isinstance(event, Ready))
         if isinstance(event, Refused):
-            failure = _refusal(host, event, agent.settings.skip_5xx_greeting)
+            failure = refused_to_talk(host, event, agent.settings.skip_5xx_greeting)
             agent.end(connection)
             self._fail_session(failure, host, event.reply)
             return False
@@ -347,14 +345,10 @@ class SmtpDelivery:
             else:
                 undecided.append(recipient)
         kept, self._left = self._left, undecided
-        if connection.timed_out:
-            reason = f"conversation with {host.named} timed out while {event.phase.doing}"
-        else:
-            reason = f"lost connection with {host.named} while {event.phase.doing}"
         if undecided and connection.tls is not None and self._may_retry_in_clear():
             self._retry_in_clear = True
         elif undecided:
-            self._fail_session(Failure("4.4.2", reason), host)
+            self._fail_session(broke_off(host, event, timed_out=connection.timed_out), host)
         self._left = kept + self._left
 
     # What becomes of recipients.
@@ -441,10 +435,3 @@ class SmtpDelivery:
             transfer_seconds=now - set_up if host else 0.0,
             host_unreachable=unreachable and failure.is_temporary,
         )
-
-
-def _refusal(host: Host, event: Refused, skip_5xx_greeting: bool) -> Failure:
-    """smtp_skip_5xx_greeting: a host that refuses everybody at the door may let another one in."""
-    status = event.reply.status if event.reply.status[0] in "45" else "4.5.0"
-    failure = Failure(status, f"host {host.named} refused to talk to me: {event.reply.line}")
-    return failure.temporary() if skip_5xx_greeting and event.phase.name == "GREETING" else failure

@@ -41,6 +41,7 @@ class SmtpSettings:
     smtp_fallback_relay: tuple[str, ...]
     smtp_helo_name: str
     smtp_helo_timeout: float
+    smtp_host_backoff_time: float
     smtp_host_lookup: tuple[str, ...]
     smtp_line_length_limit: int
     smtp_mail_timeout: float
@@ -92,6 +93,7 @@ class LmtpSettings:
     lmtp_fallback_relay: tuple[str, ...]
     lmtp_lhlo_name: str
     lmtp_lhlo_timeout: float
+    lmtp_host_backoff_time: float
     lmtp_host_lookup: tuple[str, ...]
     lmtp_line_length_limit: int
     lmtp_mail_timeout: float
@@ -145,6 +147,7 @@ class AgentSettings:
     fallback_relay: tuple[str, ...]
     helo_name: str
     helo_timeout: float
+    host_backoff_time: float
     host_lookup: tuple[str, ...]
     line_length_limit: int
     mail_timeout: float

@@ -161,6 +161,30 @@ async def test_mx_hosts_are_tried_in_order_until_the_session_limit() -> None:
         assert peer.sessions == 3
 
 
+@pytest.mark.parametrize("how", ["connect", "greeting"])
+@pytest.mark.parametrize("backoff", [60.0, 0.0])
+async def test_a_host_that_failed_is_tried_after_the_others(how: str, backoff: float) -> None:
+    resolver = FakeResolver(
+        {
+            "x.test": {"MX": ["10 a.test", "20 b.test"]},
+            "a.test": {"A": ["127.0.0.2"]},
+            "b.test": {"A": ["127.0.0.1"]},
+        }
+    )
+    log = RecordingLog()
+    async with ScriptedPeer() as peer:
+        agent = smtp_agent(resolver, log, smtp_host_backoff_time=backoff, smtp_connection_cache_on_demand=False)
+        busy = None
+        if how == "greeting":
+            busy = await asyncio.start_server(lambda _, writer: writer.write(b"421 busy\r\n"), "127.0.0.2", peer.port)
+        for _ in range(3):
+            (result,) = await agent.deliver(request(f"x.test:{peer.port}"), MESSAGE)
+            assert result.outcome is SENT
+        if busy:
+            busy.close()
+    assert len([line for line in log.lines if "a.test" in line]) == (1 if backoff else 3)
+
+
 async def test_lookup_failures_are_results() -> None:
     resolver = FakeResolver({"null.test": {"MX": ["0 ."]}}, failures=["dead.test"])
     agent = smtp_agent(resolver)

@@ -49,6 +49,7 @@ _PREFIXED: dict[str, Any] = {
     "defer_if_no_mx_address_found": False,
     "dns_support_level": "",
     "fallback_relay": (),
+    "host_backoff_time": 60.0,
     "host_lookup": ("dns",),
     "line_length_limit": 998,
     "mail_timeout": 5.0,
