@@ -5,26 +5,23 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Sequence
-from dataclasses import replace
 
 from pymta.auth.inbound import InboundAuthentication
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Intake, Log, RecipientDirectory, Resolver, SiteFlush
-from pymta.protocol.smtp.commands import COMMANDS, Command, command_table
+from pymta.protocol.smtp.commands import COMMANDS, Command
 from pymta.protocol.smtp.server import ServerSession
-from pymta.protocol.smtp.server_etrn import with_etrn
-from pymta.protocol.smtp.server_starttls import with_starttls
 from pymta.runtime.descriptors import is_scarce
 from pymta.smtpd.connection import Connection
 from pymta.smtpd.desk import Desk
-from pymta.smtpd.footer import footer_values, with_footer
-from pymta.smtpd.limits import ConnectionLimits, SharedCounts
+from pymta.smtpd.gate import Gate
+from pymta.smtpd.limits import SharedCounts
 from pymta.smtpd.peer import client_from_socket, look_up_name
-from pymta.smtpd.rates import ClientRates, rates
 from pymta.smtpd.sasl import SaslService
-from pymta.smtpd.settings import SmtpdSettings, session_options
-from pymta.smtpd.tls import ServerTls, with_tls
+from pymta.smtpd.sessions import Sessions
+from pymta.smtpd.settings import SmtpdSettings
+from pymta.smtpd.tls import ServerTls
 from pymta.tables import TableFactory
 
 BACKLOG = 1024
@@ -58,11 +55,8 @@ class SmtpServer:
         authentication: InboundAuthentication | None = None,
         flush: SiteFlush | None = None,
     ) -> None:
-        noop_commands = tables.string_list(settings.smtpd_noop_commands)
-        forbidden_commands = tables.string_list(settings.smtpd_forbidden_commands)
         self.tls = tls if tls and tls.is_on else None
         self.sasl = sasl
-        shows_tls = self.tls is not None and self.tls.settings.smtpd_tls_received_header
         self.desk = Desk(
             settings,
             policy,
@@ -71,42 +65,20 @@ class SmtpServer:
             directory,
             clock,
             log,
-            noop_commands,
-            forbidden_commands,
-            shows_tls,
-            authentication,
-            flush,
+            noop_commands=tables.string_list(settings.smtpd_noop_commands),
+            forbidden_commands=tables.string_list(settings.smtpd_forbidden_commands),
+            shows_tls=self.tls is not None and self.tls.settings.smtpd_tls_received_header,
+            authentication=authentication,
+            flush=flush,
         )
+        tls_sessions = self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0
+        self._gate = Gate(settings, tables, clock, log, name, shared_counts, tls_sessions=tls_sessions)
+        self.count = self._gate.rates.refusal
+        self._sessions = Sessions(settings, self.desk, tables, self.tls, sasl, commands, self._gate.rates.verbs)
         self._settings = settings
         self._resolver = resolver
-        self._name = name
-        self._commands = with_etrn(with_starttls(commands))
-        self._table = command_table(self._commands)
-        self._options = with_tls(session_options(settings), self.tls)
-        self._excluded_options = with_tls(session_options(settings, bare_newline_excluded=True), self.tls)
-        self._bare_newline_exclusions = tables.network_list(settings.smtpd_forbid_bare_newline_exclusions)
-        self._limit_exceptions = tables.network_list(settings.smtpd_client_event_limit_exceptions)
-        self._limits = ConnectionLimits(
-            settings.smtpd_client_connection_count_limit,
-            settings.smtpd_client_connection_rate_limit,
-            settings.anvil_rate_time_unit,
-            settings.smtpd_client_ipv4_prefix_length,
-            settings.smtpd_client_ipv6_prefix_length,
-        )
-        self._shared_counts = shared_counts
-        limited = rates(
-            messages=settings.smtpd_client_message_rate_limit,
-            recipients=settings.smtpd_client_recipient_rate_limit,
-            logins=settings.smtpd_client_auth_rate_limit,
-            tls_sessions=self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0,
-        )
-        client_rates = ClientRates(name, limited, self._limits, self._limit_exceptions, clock, log, shared_counts)
-        self.count = client_rates.refusal
-        self._options = replace(self._options, counted_verbs=client_rates.verbs)
-        self._excluded_options = replace(self._excluded_options, counted_verbs=client_rates.verbs)
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
-        self._counted: dict[asyncio.Transport, str] = {}
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Accept clients on listening or bound sockets from now on; returns at once."""
@@ -157,68 +129,16 @@ class SmtpServer:
             return Reply.of(421, f"{self._settings.myhostname} Error: all server ports are busy", "4.3.2")
         if self._settings.smtpd_peername_lookup and client.port != "unknown":
             client = await look_up_name(client, self._resolver)
-        label = self._label(client)
-        refusal = await self._over_limit(transport, client)
-        if refusal:
-            self.desk.log.info(f"connect from {label}")
-            self.desk.log.warning(refusal)
-            self.desk.log.info(f"disconnect from {label} commands=0/0")
-            text = f"{self._settings.myhostname} Error: too many connections from {client.address}"
-            return self._completed(Reply.of(421, text, "4.7.0"), client)
-        excluded = await self._bare_newline_exclusions.matches(client.address)
-        session = ServerSession(
-            self._excluded_options if excluded else self._options,
-            client,
-            self.desk.intake.new_queue_id,
-            complete=self.desk.complete,
-            asks=self.desk.policy.asks,
-            footer=self._with_footer if self._settings.smtpd_reject_footer else None,
-            label=label,
-            commands=self._commands,
-            table=self._table,
-        )
-        session.auth = await self.sasl.rules(client) if self.sasl else None
-        return session
+        label = f"{client}:{client.port}" if self._settings.smtpd_client_port_logging else str(client)
+        excess = await self._gate.excess(transport, client)
+        if not excess:
+            return await self._sessions.begin(client, label)
+        self.desk.log.info(f"connect from {label}")
+        self.desk.log.warning(excess)
+        self.desk.log.info(f"disconnect from {label} commands=0/0")
+        text = f"{self._settings.myhostname} Error: too many connections from {client.address}"
+        return self._sessions.refusal(Reply.of(421, text, "4.7.0"), client)
 
     def left(self, connection: Connection, client: Client | None) -> None:
         self._connections.discard(connection)
-        address = self._counted.pop(connection.accepted, None)
-        if address and self._shared_counts:
-            self._shared_counts.closed(self._name, self._limits.network(address))
-        elif address:
-            self._limits.closed(address)
-
-    async def _over_limit(self, transport: asyncio.Transport, client: Client) -> str:
-        """The warning that a client over its limits is worth; empty where it is welcome."""
-        if await self._limit_exceptions.matches(client.address):
-            return ""
-        count, rate = await self._count(client.address)
-        self._counted[transport] = client.address
-        service = f"from {client} for service {self._name}"
-        if self._limits.exceeds_count(count):
-            return f"Connection concurrency limit exceeded: {count} {service}"
-        if self._limits.exceeds_rate(rate):
-            return f"Connection rate limit exceeded: {rate} {service}"
-        return ""
-
-    async def _count(self, address: str) -> tuple[int, int]:
-        limits, shared = self._limits, self._shared_counts
-        if shared is None:
-            return limits.opened(address, self.desk.clock.monotonic())
-        return await shared.opened(self._name, limits.network(address), limits.window)
-
-    def _label(self, client: Client) -> str:
-        return f"{client}:{client.port}" if self._settings.smtpd_client_port_logging else str(client)
-
-    def _with_footer(self, reply: Reply, session: ServerSession) -> Reply:
-        transaction = session.transaction
-        said = str(transaction.said) if transaction.said else ""
-        return self._completed(reply, session.client, str(transaction.sender or ""), said)
-
-    def _completed(self, reply: Reply, client: Client, sender: str = "", recipient: str = "") -> Reply:
-        template = self._settings.smtpd_reject_footer
-        if not template:
-            return reply
-        now, host = self.desk.clock.now(), self._settings.myhostname
-        values = footer_values(client, now, server_name=host, sender=sender, recipient=recipient)
-        return with_footer(reply, template, values)
+        self._gate.left(connection.accepted)
