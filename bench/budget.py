@@ -11,20 +11,23 @@ import argparse
 import json
 import os
 import re
-import shutil
 import signal
 import time
-from collections import Counter
+from collections import defaultdict
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bench.cases import folder
+from bench.case import place
 from bench.measure import family, user_and_system
 from bench.parts import above_loop, of_thread, part
 from bench.systems import Pymta, Running, smtp_sink, smtp_source
 
 _WARM_UP = 500
 _BEGIN, _END = "<!-- python -m bench.budget -->", "<!-- end of the budget -->"
+
+
+Costs = defaultdict[str, float]
 
 
 @dataclass(frozen=True)
@@ -42,9 +45,9 @@ class Role:
 
     user: float = 0.0
     system: float = 0.0
-    parts: Counter[str] = field(default_factory=Counter)
-    functions: Counter[str] = field(default_factory=Counter)
-    lines: Counter[str] = field(default_factory=Counter)
+    parts: Costs = field(default_factory=lambda: defaultdict(float))
+    functions: Costs = field(default_factory=lambda: defaultdict(float))
+    lines: Costs = field(default_factory=lambda: defaultdict(float))
 
     @property
     def total(self) -> float:
@@ -85,57 +88,26 @@ class Load:
         return f"{self.messages:,} messages of {self.size:,} bytes, {sessions}{recipients}"
 
 
-class _Sent:
-    """Counts deliveries in a growing log."""
-
-    def __init__(self, log: Path) -> None:
-        self._log = log
-        self._offset = 0
-        self._count = 0
-
-    def wait_for(self, count: int, seconds: float) -> None:
-        deadline = time.monotonic() + seconds
-        while self._read() < count:
-            if time.monotonic() > deadline:
-                raise TimeoutError(f"{self._count} of {count} recipients have their mail after {seconds} s")
-            time.sleep(0.1)
-
-    def _read(self) -> int:
-        with self._log.open("rb") as file:
-            file.seek(self._offset)
-            data = file.read()
-        whole = data.rfind(b"\n") + 1
-        self._offset += whole
-        self._count += data.count(b"status=sent", 0, whole)
-        return self._count
-
-
 def measure(load: Load, model: str = "roles") -> dict[str, Role]:
     """Run the load; roles by name (`qmgr`, `smtpd`, ...)."""
-    place = folder()
-    samples = place / "samples"
-    samples.mkdir()
-    samples.chmod(0o1777)
-    program = ("bench.sampler", str(samples))
-    try:
-        with smtp_sink() as (sink, _):
-            parameters = {"relayhost": f"[127.0.0.1]:{sink}", "process_model": model}
-            with Pymta(place, parameters, program=program).running() as running:
-                return _measure(running, load, samples, "supervisor" if model == "roles" else "pymta")
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
+    with place() as here, smtp_sink() as (sink, _):
+        samples = here / "samples"
+        samples.mkdir()
+        samples.chmod(0o1777)
+        parameters = {"relayhost": f"[127.0.0.1]:{sink}", "process_model": model}
+        with Pymta(here, parameters, program=("bench.sampler", str(samples))).running() as running:
+            return _measure(running, load, samples, "supervisor" if model == "roles" else "pymta")
 
 
 def _measure(running: Running, load: Load, samples: Path, first: str) -> dict[str, Role]:
-    sent = _Sent(running.folder / "mail.log")
     load.send(running.port, _WARM_UP)
-    sent.wait_for(_WARM_UP * load.recipients, 60)
+    running.wait_for_sent(_WARM_UP * load.recipients)
     processes = family(running.pid)
     _tell(processes, signal.SIGUSR1)
     time.sleep(0.5)
     before = {pid: user_and_system(pid) for pid in processes}
     load.send(running.port, load.messages)
-    sent.wait_for((_WARM_UP + load.messages) * load.recipients, 300)
+    running.wait_for_sent((_WARM_UP + load.messages) * load.recipients, 300)
     after = {pid: user_and_system(pid) for pid in processes}
     _tell(processes, signal.SIGUSR2)
     roles: dict[str, Role] = {}
@@ -166,6 +138,10 @@ def _report(path: Path) -> Report:
     return Report(**json.loads(path.read_text()))
 
 
+def _dearest(costs: Mapping[str, float]) -> list[tuple[str, float]]:
+    return sorted(costs.items(), key=lambda item: -item[1])
+
+
 def cost_table(roles: dict[str, Role]) -> list[str]:
     """Markdown: user and system time of each kind of process."""
     rows = [f"| {name} | {role.user:.0f} | {role.system:.0f} | {role.total:.0f} |" for name, role in roles.items()]
@@ -177,11 +153,12 @@ def cost_table(roles: dict[str, Role]) -> list[str]:
 def part_table(roles: dict[str, Role]) -> list[str]:
     """Markdown: one row a part, one column a kind of process; what rounds to nothing is left out."""
     shown = {name: role for name, role in roles.items() if role.total >= 1}
-    sums: Counter[str] = Counter()
+    sums: Costs = defaultdict(float)
     for role in shown.values():
-        sums.update(role.parts)
+        for name, cost in role.parts.items():
+            sums[name] += cost
     rows = []
-    for name, total in sums.most_common():
+    for name, total in _dearest(sums):
         cells = [role.parts[name] for role in shown.values()]
         if total >= 0.5:
             rows.append(
@@ -198,7 +175,7 @@ def _hot_spots(roles: dict[str, Role], count: int) -> list[str]:
     for name, role in roles.items():
         for title, spots in (("functions, with what they call", role.functions), ("lines", role.lines)):
             shown += [f"{name}: {title}"]
-            shown += [f"  {cost:6.1f} {spot}" for spot, cost in spots.most_common(count) if cost >= 0.5]
+            shown += [f"  {cost:6.1f} {spot}" for spot, cost in _dearest(spots)[:count] if cost >= 0.5]
     return shown
 
 

@@ -1,80 +1,79 @@
-"""The cases. Each gives one figure per run and system; larger is better unless the unit says otherwise."""
+"""Relaying from smtp-source to smtp-sink."""
 
 from __future__ import annotations
 
 import socket
-import tempfile
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
-from pathlib import Path
 
-from bench.measure import cpu_seconds, memory_kib
-from bench.systems import Postfix, Pymta, smtp_sink, smtp_source
+from bench.case import Case, Figure, Meter, System, folder, place, scaled
+from bench.measure import memory_kib
+from bench.systems import Pymta, Tools, smtp_sink, smtp_source
 
-System = type[Pymta] | type[Postfix]
+__all__ = ["CASES", "Case", "Figure", "System", "folder"]
 
-
-@dataclass(frozen=True)
-class Figure:
-    """One run: the figure and what it cost."""
-
-    value: float
-    cpu_us_per_message: float = 0.0
-    peak_kib: int = 0
+WARM_UP = 200
 
 
-@dataclass(frozen=True)
-class Case:
-    """`better` tells whether the ratio pymta/Postfix should be large or small."""
-
-    name: str
-    unit: str
-    run: Callable[[System, float], Figure]
-    better: str = "large"
-    systems: tuple[System, ...] = (Pymta, Postfix)
-
-
-def folder() -> Path:
-    """A new folder that both systems can reach."""
-    folder = Path(tempfile.mkdtemp(prefix="bench-"))
-    folder.chmod(0o755)  # both systems give up root and must still reach it
-    return folder
-
-
-def _relay(system: System, messages: int, *, size: int, options: tuple[str, ...] = ()) -> Figure:
-    with smtp_sink(messages) as (sink, process):
-        parameters = {"relayhost": f"[127.0.0.1]:{sink}"}
-        with system(folder(), parameters).running() as running:
-            before = cpu_seconds(running.pid)
-            start = time.monotonic()
-            smtp_source(running.port, messages, size=size, options=options)
-            process.wait(600)
-            seconds = time.monotonic() - start
-            cpu = (cpu_seconds(running.pid) - before) / messages * 1e6
-            return Figure(messages / seconds, cpu, memory_kib(running.pid, "VmHWM"))
+def _relay(
+    system: System, messages: int, *, size: int, options: tuple[str, ...] = (), warm_up: int = WARM_UP, per: float = 1.0
+) -> Figure:
+    """`per` is how many of the unit a message counts for."""
+    with (
+        place() as here,
+        smtp_sink(messages + warm_up) as (sink, process),
+        system(here, {"relayhost": f"[127.0.0.1]:{sink}"}).running() as running,
+    ):
+        smtp_source(running.port, warm_up, size=size, options=options)
+        running.wait_for_sent(warm_up)
+        meter = Meter(running.pid)
+        smtp_source(running.port, messages, size=size, options=options)
+        process.wait(600)
+        figure = meter.figure(messages)
+        return Figure(figure.value * per, figure.cpu_us_per_message, figure.peak_kib)
 
 
 def relay_4k(system: System, scale: float) -> Figure:
     """smtp-source -s 20 with one connection per message -> system -> smtp-sink; durable before 250."""
-    return _relay(system, int(5000 * scale), size=4096)
+    return _relay(system, scaled(4000, scale), size=4096)
 
 
 def relay_4k_kept(system: System, scale: float) -> Figure:
     """The same with kept sessions on the sending side."""
-    return _relay(system, int(5000 * scale), size=4096, options=("-d",))
+    return _relay(system, scaled(5000, scale), size=4096, options=("-d",))
 
 
 def relay_100k(system: System, scale: float) -> Figure:
     """100 KB messages."""
-    return _relay(system, int(1000 * scale), size=100_000)
+    return _relay(system, scaled(1200, scale), size=100_000)
+
+
+def relay_10m(system: System, scale: float) -> Figure:
+    """10 MB messages over 20 sessions at once, which is more than one kept in memory would take."""
+    return _relay(system, scaled(80, scale), size=10_000_000, warm_up=2, per=10.0)
+
+
+def _tools(scale: float, messages: int, size: int) -> Figure:
+    count = scaled(messages, scale)
+    with smtp_sink() as (sink, _):
+        start = time.monotonic()
+        smtp_source(sink, count, size=size)
+        return Figure(count / (time.monotonic() - start))
+
+
+def tools_4k(system: System, scale: float) -> Figure:
+    """smtp-source straight into smtp-sink: what the load alone can do."""
+    return _tools(scale, 30_000, 4096)
+
+
+def tools_100k(system: System, scale: float) -> Figure:
+    return _tools(scale, 5000, 100_000)
 
 
 def big_message_memory(system: System, scale: float) -> Figure:
     """How much resident memory one 50 MB message in and out adds, in MiB."""
-    with smtp_sink(2) as (sink, process):
+    with place() as here, smtp_sink(2) as (sink, process):
         parameters = {"relayhost": f"[127.0.0.1]:{sink}", "message_size_limit": "100000000"}
-        with system(folder(), parameters).running() as running:
+        with system(here, parameters).running() as running:
             smtp_source(running.port, 1, size=1000, sessions=1)
             time.sleep(1)
             before = memory_kib(running.pid)
@@ -84,10 +83,10 @@ def big_message_memory(system: System, scale: float) -> Figure:
 
 
 def idle_connections(system: System, scale: float) -> Figure:
-    """Resident KiB per idle SMTP connection, 1,000 of them."""
-    count = int(1000 * scale)
+    """Resident KiB per idle SMTP connection after EHLO, 1,000 of them."""
+    count = scaled(1000, scale)
     parameters = {"smtpd_client_connection_count_limit": "0", "default_process_limit": str(count + 100)}
-    with system(folder(), parameters).running() as running:
+    with place() as here, system(here, parameters).running() as running:
         time.sleep(1)
         before = memory_kib(running.pid)
         connections = [socket.create_connection(("127.0.0.1", running.port)) for _ in range(count)]
@@ -103,9 +102,12 @@ def idle_connections(system: System, scale: float) -> Figure:
 
 
 CASES = [
+    Case("the load's programs alone, 4 KiB", "messages/s", tools_4k, systems=(Tools,)),
+    Case("the load's programs alone, 100 KB", "messages/s", tools_100k, systems=(Tools,)),
     Case("relay 4 KiB, one connection per message", "messages/s", relay_4k),
     Case("relay 4 KiB, kept sessions", "messages/s", relay_4k_kept),
     Case("relay 100 KB", "messages/s", relay_100k),
+    Case("relay 10 MB", "MB/s", relay_10m),
     Case("50 MB message, added memory", "MiB", big_message_memory, better="small", systems=(Pymta,)),
     Case("idle connection", "KiB", idle_connections, better="small", systems=(Pymta,)),
 ]

@@ -65,7 +65,7 @@ class Sampler:
         if frame is not None and self._just_entered(frame):
             # The interpreter looks for signals as a function begins: the time was spent before it.
             frame = frame.f_back
-        stack = []
+        stack: list[tuple[str, CodeType, int]] = []
         while frame is not None and len(stack) < _DEPTH:
             stack.append((frame.f_globals.get("__name__", "?"), frame.f_code, frame.f_lineno or 0))
             frame = frame.f_back

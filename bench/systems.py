@@ -6,6 +6,7 @@ import contextlib
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -15,12 +16,32 @@ from tests.support.peers import RealPostfix, environment, free_port, program, st
 
 @dataclass
 class Running:
-    """A started system: where it listens, and its first process."""
+    """A started system: where it listens, its first process, its mail log."""
 
     name: str
     port: int
     pid: int
     folder: Path
+    log: Path
+    _offset: int = 0
+    _sent: int = 0
+
+    def wait_for_sent(self, count: int, seconds: float = 120.0) -> None:
+        """Until the log tells of so many deliveries; raises TimeoutError."""
+        deadline = time.monotonic() + seconds
+        while self._count_sent() < count:
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"{self.name}: {self._sent} of {count} recipients have their mail after {seconds} s")
+            time.sleep(0.05)
+
+    def _count_sent(self) -> int:
+        with self.log.open("rb") as file:
+            file.seek(self._offset)
+            data = file.read()
+        whole = data.rfind(b"\n") + 1
+        self._offset += whole
+        self._sent += data.count(b"status=sent", 0, whole)
+        return self._sent
 
 
 @dataclass
@@ -62,7 +83,7 @@ class Pymta:
         (config / "master.cf").write_text("\n".join(lines) + "\n")
         command = [sys.executable, "-m", *self.program, "-c", str(config), "run"]
         with started(*command, port=port) as process:
-            yield Running(self.name, port, process.pid, self.folder)
+            yield Running(self.name, port, process.pid, self.folder, self.folder / "mail.log")
 
 
 @dataclass
@@ -78,7 +99,14 @@ class Postfix:
         postfix = RealPostfix(self.folder, {"maillog_file": str(self.folder / "log" / "mail.log"), **self.parameters})
         postfix.prepare()
         with postfix.running() as system:
-            yield Running(self.name, system.port, _master(system), self.folder)
+            yield Running(self.name, system.port, _master(system), self.folder, postfix.log)
+
+
+@dataclass
+class Tools(Pymta):
+    """Stands for no system: smtp-source talks to smtp-sink itself."""
+
+    name: str = "tools"
 
 
 def _master(system: RealPostfix) -> int:
@@ -129,22 +157,19 @@ def smtp_sink(messages: int = 0, port: int = 0) -> Iterator[tuple[int, subproces
         yield port, process
 
 
-def command(running: Running, name: str, *arguments: str, input: bytes = b"") -> None:
-    """One of the system's own commands (`postqueue`, `sendmail`) against its configuration."""
+def command_line(running: Running, name: str, *arguments: str) -> tuple[list[str], dict[str, str]]:
+    """How to call one of the system's own commands (`postqueue`, `sendmail`) on it: arguments and environment."""
     config = running.folder / "etc"
     if running.name == "pymta":
-        path = _installed(config) / name
-        call = [str(path), *arguments]
-    else:
-        call = [program(name), "-C" if name == "sendmail" else "-c", str(config), *arguments]
-    done = subprocess.run(
-        call,
-        env={**environment(), "MAIL_CONFIG": str(config)},
-        input=input,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
+        return [str(_installed(config) / name), *arguments], {**os.environ, "MAIL_CONFIG": str(config)}
+    call = [program(name), "-C" if name == "sendmail" else "-c", str(config), *arguments]
+    return call, {**environment(), "MAIL_CONFIG": str(config)}
+
+
+def command(running: Running, name: str, *arguments: str, input: bytes = b"") -> None:
+    """Run one of the system's own commands; raises RuntimeError where it fails."""
+    call, settings = command_line(running, name, *arguments)
+    done = subprocess.run(call, env=settings, input=input, capture_output=True, timeout=120, check=False)
     if done.returncode:
         raise RuntimeError(f"{name}: {done.stderr.decode(errors='replace')}")
 
