@@ -106,8 +106,7 @@ async def account(directory: Path, said: list[str]) -> tuple[int, int]:
         await spool._cleaning
         files = {path.name for path in (directory / "content").rglob("*") if path.is_file()}
         assert files == {entry.queue_id for entry in entries.values() if entry.size >= 65536}
-        for queue_id in entries:
-            await spool.remove(queue_id)
+        await asyncio.gather(*map(spool.remove, entries))
         return len(added), len(entries)
     finally:
         await spool.close()
