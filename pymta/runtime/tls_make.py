@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import subprocess
 from pathlib import Path
@@ -19,8 +20,20 @@ def own_key_files(directory: Path) -> tuple[Path, Path]:
 def make_own_key(directory: Path, host: str) -> bool:
     """Make certificate and key for `host` in `directory` unless they are there; whether they were made.
 
-    Needs the program `openssl`. Raises ConfigError.
+    Of several processes that want them at the same time one makes them. Needs the program `openssl`. Raises ConfigError.
     """
+    if all(file.exists() for file in own_key_files(directory)):
+        return False
+    try:
+        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        with (directory / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return _make(directory, host)
+    except OSError as error:
+        raise ConfigError(f"cannot make a certificate: {error.strerror}", name=str(directory)) from error
+
+
+def _make(directory: Path, host: str) -> bool:
     certificate, key = own_key_files(directory)
     if certificate.exists() and key.exists():
         return False
@@ -29,7 +42,6 @@ def make_own_key(directory: Path, host: str) -> bool:
     command += ["-days", str(_DAYS), "-subj", f"/CN={_common_name(host)}", "-addext", f"subjectAltName=DNS:{host}"]
     command += ["-keyout", str(new_key), "-out", str(new_certificate)]
     try:
-        directory.mkdir(mode=0o700, parents=True, exist_ok=True)
         os.close(os.open(new_key, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600))
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
         if done.returncode:
@@ -41,8 +53,6 @@ def make_own_key(directory: Path, host: str) -> bool:
     except FileNotFoundError as error:
         text = "no certificate is set, and the program openssl is not here to make one"
         raise ConfigError(text, name="smtpd_tls_cert_file") from error
-    except OSError as error:
-        raise ConfigError(f"cannot make a certificate: {error.strerror}", name=str(directory)) from error
     return True
 
 

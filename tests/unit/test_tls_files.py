@@ -3,7 +3,10 @@
 import contextlib
 import hashlib
 import os
+import shutil
 import ssl
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -184,3 +187,17 @@ def test_a_key_for_a_host_with_a_very_long_name(tmp_path: Path) -> None:
     host = f"{'a' * 60}.{'b' * 60}.example.com"
     make_own_key(tmp_path, host)
     assert f"DNS:{host}" in openssl("x509", "-in", own_key_files(tmp_path)[0], "-noout", "-ext", "subjectAltName")
+
+
+def test_of_several_processes_one_makes_the_key(tmp_path: Path) -> None:
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not here")
+    code = (
+        "import sys; from pathlib import Path; from pymta.runtime.tls_make import make_own_key;"
+        "print(make_own_key(Path(sys.argv[1]), 'mx.example.com'))"
+    )
+    command = [sys.executable, "-c", code, str(tmp_path / "tls")]
+    running = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
+    assert sorted(one.communicate(timeout=60)[0] for one in running) == ["False\n", "False\n", "True\n"]
+    certificate, key = own_key_files(tmp_path / "tls")
+    PemFiles().key_pair(str(certificate), str(key)).load(ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER))
