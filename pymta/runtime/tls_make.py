@@ -20,7 +20,7 @@ def own_key_files(directory: Path) -> tuple[Path, Path]:
 def make_own_key(directory: Path, host: str) -> bool:
     """Make certificate and key for `host` in `directory` unless they are there; whether they were made.
 
-    Of several processes that want them at the same time one makes them. Needs the program `openssl`. Raises ConfigError.
+    Of several processes that want them at once one makes them. Needs the program `openssl`. Raises ConfigError.
     """
     if all(file.exists() for file in own_key_files(directory)):
         return False
