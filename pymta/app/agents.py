@@ -11,6 +11,7 @@ from pymta.app.tls import client_tls
 from pymta.config import Config, Service, build
 from pymta.delivery.discard import DiscardAgent
 from pymta.delivery.error import ErrorAgent
+from pymta.delivery.host_failures import HostFailures
 from pymta.delivery.local import LocalAgent
 from pymta.delivery.local_settings import LocalSettings, LocalTables, VirtualSettings, VirtualTables
 from pymta.delivery.mailbox_jobs import UserActions
@@ -40,6 +41,7 @@ class AgentParts:
     own_addresses: Collection[str]
     transports: Callable[[str], DeliveryAgent | None]
     keys: PemFiles = field(default_factory=PemFiles)
+    failures: HostFailures = field(default_factory=HostFailures)
 
 
 class AppAgent:
@@ -78,6 +80,7 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         always_cached=cached,
         tls=client_tls(service.command, config, parts.keys, parts.tables, log),
         login=smtp_login(service.command == "lmtp", config, parts.tables, parts.clock, log),
+        failures=parts.failures,
     )
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from pymta.app.remote_hosts import hear, share
 from pymta.app.remote_kinds import DELIVERY, Kind
 from pymta.app.remote_upstream import Upstream
 from pymta.app.remote_values import dumps, loads, pack_request, pack_results, unpack_request, unpack_results
+from pymta.delivery.host_failures import HostFailures
 from pymta.errors import DeliveryError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import Content, DeliveryAgent, Log
@@ -97,7 +99,8 @@ class DeliveryWorker:
     """The delivery process: asks its agents, answers with their results.
 
     Large content is read from its file below `content`. Deliveries under way end when the queue manager does: its
-    successor will ask for them again.
+    successor will ask for them again. `failures` are the hosts that its agents found down, which the other processes
+    hear of.
     """
 
     def __init__(
@@ -109,19 +112,24 @@ class DeliveryWorker:
         agents: Callable[[str], DeliveryAgent | None],
         log: Log,
         faults: Faults = NO_FAULTS,
+        failures: HostFailures | None = None,
     ) -> None:
         self._faults = faults
+        self._failures = failures or HostFailures()
         self._content = content
         self._agents = agents
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
         self.upstream = Upstream(socket, token, DELIVERY, number, on_frame=self._on_frame, on_lost=self._cancel)
+        share(self._failures, self.upstream)
 
     def _on_frame(self, link: Link, kind: int, number: int, head: bytes, body: bytes) -> None:
         if kind == Kind.DELIVER:
             task = asyncio.create_task(self._deliver(link, number, unpack_request(loads(head)), body))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+        elif kind == Kind.HOST:
+            hear(self._failures, head)
 
     def _cancel(self) -> None:
         for task in list(self._tasks):

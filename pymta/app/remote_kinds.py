@@ -8,8 +8,8 @@ from enum import IntEnum
 class Kind(IntEnum):
     """A role says HELLO to the queue manager and is served from WELCOME on.
 
-    ENQUEUE, OPENED, COUNTED and FLUSH ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED, HELD
-    and HAPPENED are told.
+    ENQUEUE, OPENED, COUNTED and FLUSH ask, ANSWER answers; DELIVER asks a delivery role, RESULTS answers. CLOSED, HELD,
+    HAPPENED and HOST are told.
     """
 
     HELLO = 1
@@ -24,6 +24,7 @@ class Kind(IntEnum):
     FLUSH = 10
     COUNTED = 11
     HAPPENED = 12
+    HOST = 13
 
 
 SMTPD = "smtpd"

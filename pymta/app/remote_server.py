@@ -9,6 +9,7 @@ from typing import Any
 
 from pymta.app.remote_counts import ClientCounts
 from pymta.app.remote_delivery import DeliveryRoles
+from pymta.app.remote_hosts import HostNews
 from pymta.app.remote_kinds import DELIVERY, SMTPD, Kind
 from pymta.app.remote_values import dumps, loads, unpack_entry
 from pymta.errors import PymtaError
@@ -57,6 +58,7 @@ class RoleServer:
         self._counts = counts
         self._delivery = delivery
         self._log = log
+        self._hosts = HostNews()
         self._listener = LinkListener(path, self._receive, self._lost)
         self._writers: dict[Link, _Writer] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -69,6 +71,7 @@ class RoleServer:
             Kind.HAPPENED: self._happened,
             Kind.RESULTS: self._results,
             Kind.FLUSH: self._flush,
+            Kind.HOST: self._hosts.told,
         }
 
     async def start(self) -> None:
@@ -99,10 +102,12 @@ class RoleServer:
         elif role == DELIVERY:
             link.send(Kind.WELCOME, 0, dumps(()))
             self._delivery.add(link, number)
+            self._hosts.add(link)
 
     def _lost(self, link: Link) -> None:
         self._counts.forget(link)
         self._delivery.remove(link)
+        self._hosts.remove(link)
         self._writers.pop(link, None)
 
     # -- messages

@@ -212,6 +212,7 @@ async def _delivery(instance: Instance, number: int, channel: Channel, restarted
         lambda transport: current.agents.get(transport),
         current.log("smtp"),
         _faults(restarted),
+        lasting.failures,
     )
 
     async def put_in_force(new: Wiring) -> list[str]:

@@ -25,6 +25,7 @@ from pymta.cleanup import Cleanup, CleanupSettings
 from pymta.cleanup.clients import LocalClients
 from pymta.config import Config, Service, Severity, build
 from pymta.control.service import ControlSettings
+from pymta.delivery.host_failures import HostFailures
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.delivery.smtp import SmtpAgent
 from pymta.dns.hosts import SystemNames
@@ -39,7 +40,7 @@ from pymta.runtime.logging import MailLog, ServiceLog
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.policy_client import PolicyDaemons
 from pymta.runtime.tls_files import PemFiles
-from pymta.smtpd import SmtpdSettings, SmtpServer
+from pymta.smtpd import ErrorNotices, SmtpdSettings, SmtpServer
 from pymta.smtpd.limits import SharedCounts
 from pymta.smtpd.space import QueueSpace, QueueSpaceSettings
 from pymta.tables import TableFactory
@@ -51,7 +52,8 @@ class Lasting:
 
     Where several processes share the work (docs/processes.md): `serves_clients` is False for one without smtpd,
     `smtp_agent` stands for every SMTP and LMTP transport in one that leaves these to others, `transports` are the
-    commands of those that it has itself. `shared_counts` count clients over all smtpd processes.
+    commands of those that it has itself. `shared_counts` count clients over all smtpd processes. `failures` are the hosts that
+    SMTP deliveries found down.
     """
 
     clock: Clock
@@ -67,6 +69,7 @@ class Lasting:
     smtp_agent: DeliveryAgent | None = None
     transports: Collection[str] = DELIVERY_COMMANDS
     shared_counts: SharedCounts | None = None
+    failures: HostFailures = field(default_factory=HostFailures)
 
 
 class Wiring:
@@ -169,6 +172,7 @@ class Wiring:
             own_addresses=self._own,
             transports=agents.get,
             keys=self._lasting.keys,
+            failures=self._lasting.failures,
         )
         for name, service in self.plan.transports.items():
             if service.command not in self._lasting.transports:
@@ -240,6 +244,7 @@ class Wiring:
             shared_counts=self._lasting.shared_counts,
             authentication=authentication if inspects else None,
             flush=self.flush,
+            notices=ErrorNotices(self.bounce.classes, self.bounce.postmaster_notice),
         )
 
     def _intake_of(self, service: Service, config: Config) -> Cleanup:
