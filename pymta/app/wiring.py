@@ -52,8 +52,8 @@ class Lasting:
 
     Where several processes share the work (docs/processes.md): `serves_clients` is False for one without smtpd,
     `smtp_agent` stands for every SMTP and LMTP transport in one that leaves these to others, `transports` are the
-    commands of those that it has itself. `shared_counts` count clients over all smtpd processes. `failures` are the hosts that
-    SMTP deliveries found down.
+    commands of those that it has itself. `shared_counts` count clients over all smtpd processes. `failures` are the
+    hosts that SMTP deliveries found down.
     """
 
     clock: Clock
