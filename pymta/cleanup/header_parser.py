@@ -18,12 +18,14 @@ class HeaderParser:
     comes in.
     """
 
-    def __init__(self, limit: int) -> None:
+    def __init__(self, limit: int, *, completes: bool = True) -> None:
+        """Without `completes` an empty line that is missing stays so."""
         self.ended = False
         self.rest = b""
         self._limit = limit
         self._buffer = b""
         self._cut = b""
+        self._blank = _CRLF if completes else b""
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take more content; not to be called once `ended`."""
@@ -55,7 +57,7 @@ class HeaderParser:
             buffer += _CRLF
         if _FIELD.fullmatch(buffer):
             return [buffer]
-        self.rest = buffer if buffer == _CRLF else _CRLF + buffer
+        self.rest = buffer if buffer == _CRLF else self._blank + buffer
         return []
 
     def _take(self, buffer: bytes, position: int, fields: list[bytes]) -> int:
@@ -73,7 +75,7 @@ class HeaderParser:
         if buffer.startswith(_CRLF, position):
             self._end(buffer[position:])
         elif buffer.find(b"\n", position) >= 0:
-            self._end(_CRLF + buffer[position:])
+            self._end(self._blank + buffer[position:])
         return position
 
     def _end(self, rest: bytes) -> None:
@@ -87,7 +89,7 @@ class HeaderParser:
             self._cut = _shorten(self._buffer, self._limit)
             self._buffer = self._buffer[-1:]
         else:
-            self._end(_CRLF + self._buffer)
+            self._end(self._blank + self._buffer)
 
     def _skip(self, buffer: bytes, fields: list[bytes]) -> int:
         """Drop the tail of a field that was cut; the position behind it, or -1 where it still goes on."""

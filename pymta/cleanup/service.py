@@ -7,16 +7,19 @@ from dataclasses import replace
 
 from pymta.auth.dkim_sign import Signer
 from pymta.auth.inbound import InboundAuthentication
+from pymta.cleanup.check_actions import CheckActions
+from pymta.cleanup.checked_draft import CheckedDraft
 from pymta.cleanup.clients import LocalClients
 from pymta.cleanup.completion import is_header
 from pymta.cleanup.content import CharacterRules
+from pymta.cleanup.content_checks import CheckRules, ContentChecks
 from pymta.cleanup.draft import Desk, Handling, MessageDraft
 from pymta.cleanup.header_filter import HeaderRules
 from pymta.cleanup.settings import CleanupSettings
 from pymta.errors import ConfigError, TableError
 from pymta.model.envelope import Client, Envelope, Origin
 from pymta.model.queue import QueueId
-from pymta.ports import Clock, Log, Queue
+from pymta.ports import Clock, Draft, Log, Queue
 from pymta.rewrite import EnvelopeMapping, MappingSettings, Rewriter, StandardForm
 from pymta.tables import TableFactory
 
@@ -67,6 +70,8 @@ class Cleanup:
             clock=clock,
             log=log,
         )
+        self._checks = CheckRules(settings, tables)
+        self._checks_content = True
         self._signer = signer
         self._authentication: InboundAuthentication | None = None
         self._detecting = _detecting(settings)
@@ -75,7 +80,8 @@ class Cleanup:
         self._remote = self._handling(rewriter.remote_form)
 
     def with_overrides(self, options: Iterable[str]) -> Cleanup:
-        """The same door for a service with `receive_override_options`: `no_address_mappings` and `no_milters` count.
+        """The same door for a service with `receive_override_options`, of which three are about intake:
+        `no_address_mappings`, `no_header_body_checks` and `no_milters`.
 
         Signing is what a milter would do, so it goes with them.
         """
@@ -86,6 +92,7 @@ class Cleanup:
             other._remote = replace(self._remote, mappings=False, bcc=False)
         if "no_milters" in words:
             other._signer = None
+        other._checks_content = "no_header_body_checks" not in words
         return other
 
     def with_signer(self, signer: Signer | None) -> Cleanup:
@@ -121,9 +128,7 @@ class Cleanup:
     def new_queue_id(self) -> QueueId:
         return self._desk.queue.new_queue_id()
 
-    async def begin(
-        self, envelope: Envelope, client: Client, origin: Origin, queue_id: QueueId | None = None
-    ) -> MessageDraft:
+    async def begin(self, envelope: Envelope, client: Client, origin: Origin, queue_id: QueueId | None = None) -> Draft:
         """Open a draft; never fails. A client of which a table cannot tell whether it is local counts as remote."""
         if origin is Origin.SMTP:
             handling = self._local if await self._is_local(client) else self._remote
@@ -141,7 +146,18 @@ class Cleanup:
             handling = replace(handling, distrusts=authentication.authserv_id)
         if self._signer is not None:
             handling = await self._signing(handling, self._signer, envelope, client, origin)
-        return MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
+        draft = MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
+        if not (self._checks and self._checks_content and self._is_checked(origin)):
+            return draft
+        log = self._desk.log
+        actions = CheckActions(log, draft.queue_id, lambda: _describe(envelope, client, origin))
+        return CheckedDraft(draft, ContentChecks(self._checks, actions), log, handling.size_limit)
+
+    def _is_checked(self, origin: Origin) -> bool:
+        """Mail of our own making is trusted, unless `internal_mail_filter_classes` says otherwise."""
+        if origin is Origin.NOTICE:
+            return not {"bounce", "notify"}.isdisjoint(self._desk.settings.internal_mail_filter_classes)
+        return origin is not Origin.FORWARD
 
     async def _signing(
         self, handling: Handling, signer: Signer, envelope: Envelope, client: Client, origin: Origin
@@ -172,6 +188,17 @@ class Cleanup:
             bcc=True,
             size_limit=self._desk.settings.message_size_limit,
         )
+
+
+def _describe(envelope: Envelope, client: Client, origin: Origin) -> str:
+    """Where a message comes from, as header_checks log it."""
+    is_smtp = origin is Origin.SMTP
+    recipient = envelope.recipients[-1].original.quoted() if envelope.recipients else ""
+    ends = f"from=<{envelope.sender.quoted()}> to=<{recipient}>"
+    if not is_smtp:
+        return f"from local; {ends}"
+    protocol = "ESMTP" if client.protocol.startswith(("E", "UTF8")) else "SMTP"
+    return f"from {client}; {ends} proto={protocol} helo=<{client.helo}>"
 
 
 def _detecting(settings: CleanupSettings) -> frozenset[Origin]:

@@ -14,6 +14,14 @@ class CleanupSettings:
     local_header_rewrite_clients: tuple[str, ...]
     mynetworks: str
     parent_domain_matches_subdomains: tuple[str, ...]
+    header_checks: str
+    mime_header_checks: str
+    nested_header_checks: str
+    body_checks: str
+    body_checks_size_limit: int
+    line_length_limit: int
+    disable_mime_input_processing: bool
+    internal_mail_filter_classes: tuple[str, ...]
     header_size_limit: int
     header_address_token_limit: int
     header_from_format: str
