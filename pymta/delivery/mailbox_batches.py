@@ -56,6 +56,10 @@ class MaildirBatches:
             group = [one for one in group if not one.answer.cancelled()]
             if group:
                 await self._store_group(identity, group)
+        # Now, not when the loop tells of the task's end: who came in between would count on a lane that is over.
+        task = asyncio.current_task()
+        assert task is not None
+        self._ended(identity, task)
 
     async def _store_group(self, identity: Identity, group: list[_Waiting]) -> None:
         try:
@@ -72,8 +76,10 @@ class MaildirBatches:
                 one.answer.set_result(stored)
 
     def _ended(self, identity: Identity, task: asyncio.Task[None]) -> None:
-        lanes = self._lanes[identity]
-        lanes.discard(task)
+        lanes = self._lanes.get(identity, set())
+        if task not in lanes:
+            return
+        lanes.remove(task)
         if not lanes:
             del self._lanes[identity]
             # Somebody is left here only where a lane was cancelled.

@@ -97,3 +97,20 @@ async def test_nobody_stores_what_nobody_waits_for() -> None:
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(answer, Stored) for answer in answers] == [False, True, True, False, True]
     assert worker.groups[2:] == [(BOB, ["/2", "/4"])]
+
+
+async def test_who_comes_as_both_groups_end_is_stored() -> None:
+    """The answers wake their senders before the loop has told of the end of the tasks that gave them."""
+    worker = Worker()
+    batches = MaildirBatches(worker.send)
+
+    async def sender(*paths: str) -> list[str]:
+        return [(await batches.store(BOB, MaildirJob(path, b""), path.encode())).reason for path in paths]
+
+    senders = []
+    for paths in (["/0", "/1", "/2"], ["/3"]):
+        senders.append(asyncio.create_task(sender(*paths)))
+        await settle()
+    worker.gate.set()
+    async with asyncio.timeout(5):
+        assert await asyncio.gather(*senders) == [["/0", "/1", "/2"], ["/3"]]
