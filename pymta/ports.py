@@ -297,7 +297,6 @@ class DeliveryAgent(Protocol):
         ...
 
 
-@runtime_checkable
 class DetachedAgent(Protocol):
     """A `DeliveryAgent` that works elsewhere: nobody need wait here for what it answers."""
 

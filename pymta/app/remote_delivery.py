@@ -17,7 +17,7 @@ from pymta.errors import DeliveryError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import Content, DeliveryAgent, Log
 from pymta.runtime.ipc import Link
-from pymta.runtime.ipc_calls import Calls, LinkLost
+from pymta.runtime.ipc_calls import Answered, Calls, LinkLost
 from pymta.spool.content import IN_DATABASE_BELOW, FileContent, MemoryContent, file_path
 from pymta.spool.faults import NO_FAULTS, Faults
 
@@ -53,21 +53,26 @@ class DeliveryRoles:
         self._calls[link].answered(number, head)
 
     async def ask(self, request: DeliveryRequest, body: bytes) -> Any:
-        """Raises LinkLost where the process ended meanwhile, DeliveryError where there is none.
-
-        The process with the least in hand; of equals always the same one for a next hop, as it keeps the session.
-        """
+        """Raises LinkLost where the process ended meanwhile, DeliveryError where there is none."""
         if not self._calls:
             try:
                 async with asyncio.timeout(_ROLE_SECONDS):
                     await self._there.wait()
             except TimeoutError:
                 raise DeliveryError("there is no delivery process") from None
+        return loads(await self._choose(request.nexthop).ask(Kind.DELIVER, dumps(pack_request(request)), body))
+
+    def begin(self, request: DeliveryRequest, body: bytes, answered: Answered) -> bool:
+        """Ask without waiting; False where that must wait for a process."""
+        if not self._calls:
+            return False
+        return self._choose(request.nexthop).begin(Kind.DELIVER, dumps(pack_request(request)), body, answered)
+
+    def _choose(self, nexthop: str) -> Calls:
+        """The process with the least in hand; of equals always the same one for a next hop, as it keeps the session."""
         if len(self._calls) == 1:
-            calls = next(iter(self._calls.values()))
-        else:
-            calls = self._calls[min(self._calls, key=lambda link: self._burden(link, request.nexthop))]
-        return loads(await calls.ask(Kind.DELIVER, dumps(pack_request(request)), body))
+            return next(iter(self._calls.values()))
+        return self._calls[min(self._calls, key=lambda link: self._burden(link, nexthop))]
 
     def _burden(self, link: Link, nexthop: str) -> tuple[int, int]:
         return len(self._calls[link]), zlib.crc32(nexthop.encode("utf-8", "replace")) ^ self._numbers[link]
@@ -86,13 +91,39 @@ class RemoteAgent:
             data = content.data
             body = b"".join([chunk async for chunk in content.chunks()]) if data is None else data
         try:
-            answer = await self._roles.ask(request, body)
+            return _results(await self._roles.ask(request, body))
         except LinkLost:
-            reason = "the delivery process ended, nobody knows how far it came"
-            return [DeliveryResult(one.number, Outcome.DEFERRED, "4.3.0", reason) for one in request.recipients]
-        if isinstance(answer, str):
-            raise DeliveryError(answer)
-        return unpack_results(answer)
+            return _nobody_knows(request)
+
+    def begin(
+        self,
+        request: DeliveryRequest,
+        content: Content,
+        done: Callable[[Sequence[DeliveryResult] | Exception], None],
+    ) -> bool:
+        """The same where content is at hand and a process is there."""
+        body: bytes | None = b""
+        if request.size < IN_DATABASE_BELOW:
+            body = content.data
+
+        def answered(head: bytes | LinkLost) -> None:
+            try:
+                done(_nobody_knows(request) if isinstance(head, LinkLost) else _results(loads(head)))
+            except DeliveryError as error:
+                done(error)
+
+        return body is not None and self._roles.begin(request, body, answered)
+
+
+def _results(answer: Any) -> Sequence[DeliveryResult]:
+    if isinstance(answer, str):
+        raise DeliveryError(answer)
+    return unpack_results(answer)
+
+
+def _nobody_knows(request: DeliveryRequest) -> list[DeliveryResult]:
+    reason = "the delivery process ended, nobody knows how far it came"
+    return [DeliveryResult(one.number, Outcome.DEFERRED, "4.3.0", reason) for one in request.recipients]
 
 
 class DeliveryWorker:

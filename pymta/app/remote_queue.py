@@ -18,6 +18,7 @@ from pymta.spool.content import NO_SPACE
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import DraftContent, drafts_folder
 from pymta.spool.ids import QueueIds
+from pymta.spool.rows import texts_of
 
 # After a failed sync, how long nothing is accepted here: twice that each further time.
 _FIRST_PAUSE = 1.0
@@ -82,12 +83,17 @@ class RemoteQueue:
         """Make durable over there. Raises SpoolError."""
         assert isinstance(content, DraftContent) and self._ids is not None
         body = b""
+        try:
+            texts = texts_of(entry)
+        except SpoolError:
+            content.abandon()
+            raise
         if content.in_file:
             await self._sync(content)
             self._faults("draft synced")
         else:
             body = content.take()
-        error = await self._ask((self._ids.last, content.in_file, *pack_entry(entry)), body)
+        error = await self._ask((self._ids.last, content.in_file, texts, *pack_entry(entry)), body)
         if error:
             content.abandon()
             raise SpoolError(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,9 @@ from pymta.app.remote_delivery import DeliveryRoles
 from pymta.app.remote_hosts import HostNews
 from pymta.app.remote_kinds import DELIVERY, SMTPD, Kind
 from pymta.app.remote_values import dumps, loads, unpack_entry
-from pymta.errors import PymtaError
-from pymta.model.queue import QueueEntry
-from pymta.ports import ContentWriter, Log, Queue
+from pymta.errors import SpoolError
+from pymta.ports import Log
+from pymta.qmgr import QueueManager
 from pymta.runtime.ipc import Link, LinkListener
 from pymta.spool import SqliteSpool
 
@@ -22,7 +23,7 @@ from pymta.spool import SqliteSpool
 _WINDOW_MESSAGES = 2000
 _WINDOW_BYTES = 32 * 1024 * 1024
 _STORED = dumps("")
-_NOT_STORED = dumps("the message could not be stored")
+_NOT_STORED = "the message could not be stored"
 
 
 class _Writer:
@@ -46,7 +47,7 @@ class RoleServer:
         self,
         path: Path,
         token: str,
-        queue: Queue,
+        queue: QueueManager,
         spool: SqliteSpool,
         counts: ClientCounts,
         delivery: DeliveryRoles,
@@ -114,44 +115,27 @@ class RoleServer:
 
     def _enqueue(self, link: Link, number: int, head: bytes, body: bytes) -> None:
         writer = self._writers[link]
-        last, in_file, *values = loads(head)
+        last, in_file, texts, *values = loads(head)
         entry = unpack_entry(values)
         self._spool.note_id_time(last)
         if in_file:
-            content = self._spool.handed_content(entry.queue_id, writer.number, entry.size)
+            content = self._spool.handed_content(entry.queue_id, writer.number, entry.size, texts)
         else:
-            content = self._spool.new_content(entry.queue_id)
-            content.write(body)
+            content = self._spool.given_content(entry.queue_id, body, texts)
         writer.messages += 1
         writer.bytes += len(body)
         if writer.is_full and not writer.is_held:
             writer.is_held = True
             link.hold(True)
-        task = asyncio.create_task(self._store(link, writer, number, entry, content, len(body)))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._queue.store(entry, content, partial(self._stored, link, writer, number, len(body)))
 
-    async def _store(
-        self, link: Link, writer: _Writer, number: int, entry: QueueEntry, content: ContentWriter, size: int
-    ) -> None:
-        answer = _STORED
-        try:
-            await self._queue.enqueue(entry, content)
-        except PymtaError as error:
-            answer = dumps(str(error)) if str(error) else _NOT_STORED
-        except Exception as error:
-            self._log.error(f"{entry.queue_id}: storing the message: {error!r}")
-            answer = _NOT_STORED
-        except BaseException:
-            answer = _NOT_STORED
-            raise
-        finally:
-            link.send(Kind.ANSWER, number, answer)
-            writer.messages -= 1
-            writer.bytes -= size
-            if writer.is_held and not writer.is_full:
-                writer.is_held = False
-                link.hold(False)
+    def _stored(self, link: Link, writer: _Writer, number: int, size: int, error: SpoolError | None) -> None:
+        link.send(Kind.ANSWER, number, _STORED if error is None else dumps(str(error) or _NOT_STORED))
+        writer.messages -= 1
+        writer.bytes -= size
+        if writer.is_held and not writer.is_full:
+            writer.is_held = False
+            link.hold(False)
 
     # -- clients' limits
 

@@ -113,6 +113,11 @@ class Link(asyncio.Protocol):
         if body:
             self._out.append(body)
 
+    @property
+    def is_behind(self) -> bool:
+        """Whether the other end is behind with reading."""
+        return self._drained is not None
+
     async def drained(self) -> None:
         """Wait while the other end is behind with reading."""
         while self._drained is not None:

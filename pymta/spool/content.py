@@ -12,11 +12,15 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pymta.errors import SpoolError
 from pymta.model.queue import QueueId
 from pymta.ports import Content
 from pymta.spool.faults import NO_FAULTS, Faults
+
+if TYPE_CHECKING:
+    from pymta.spool.rows import Texts
 
 IN_DATABASE_BELOW = 65536
 # Errors that pass: everything else puts the disk itself in doubt.
@@ -122,6 +126,7 @@ class SpooledContent:
 
     `failure` keeps the first error of the file system until `Spool.add` reports it; what is written after it is
     counted and dropped. What is prepended to a file waits for `sync`, which copies the file once, within the kernel.
+    `texts` are those of the entry that will go with it, where they are made already.
     """
 
     __slots__ = (
@@ -135,6 +140,7 @@ class SpooledContent:
         "_queue_id",
         "failure",
         "size",
+        "texts",
     )
 
     def __init__(self, directory: Path, queue_id: QueueId, live: set[QueueId], faults: Faults = NO_FAULTS) -> None:
@@ -149,6 +155,7 @@ class SpooledContent:
         self._descriptor: int | None = None
         self.failure: OSError | None = None
         self.size = 0
+        self.texts: Texts | None = None
 
     @property
     def in_file(self) -> bool:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields
+from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -45,11 +46,13 @@ class NewMessage:
         return len(self.content or b"") + 256 * len(self.recipients)
 
 
-def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
+Texts = tuple[str, Sequence[str]]
+"""What is stored of an entry as text: of the message, and of each recipient; no recipients where all are empty."""
+
+
+def texts_of(entry: QueueEntry) -> Texts:
     """Raises SpoolError for an address that is not text (lone surrogates cannot be stored)."""
-    queue_id = entry.queue_id
-    sender = entry.sender
-    data = [
+    data: list[Any] = [
         entry.queued_time,
         None if entry.client == LOCAL_CLIENT else _client_values(entry.client),
         entry.origin.value,
@@ -65,9 +68,16 @@ def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
     if entry.trace is not Trace.NONE or entry.expanded:
         data.append(entry.trace.value)
     if entry.expanded:
-        # As rows of recipients would have them, with neither queue id nor outcome.
-        data.append([_recipient_row(queue_id, one)[1:5] for one in entry.expanded])
-    _check_text(sender, queue_id)
+        data.append([_expanded(entry.queue_id, one) for one in entry.expanded])
+    _check_text(entry.sender, entry.queue_id)
+    recipients = [_recipient_text(entry.queue_id, recipient) for recipient in entry.recipients]
+    return _dump(data), recipients if any(recipients) else ()
+
+
+def encode(entry: QueueEntry, content: bytes | None, texts: Texts | None = None) -> NewMessage:
+    """`texts` are those of `texts_of`, where they were made already. Raises SpoolError."""
+    data, recipient_texts = texts or texts_of(entry)
+    queue_id, sender = entry.queue_id, entry.sender
     message = (
         queue_id,
         entry.queue.value,
@@ -79,9 +89,10 @@ def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
         entry.size,
         sender.local_part,
         sender.domain,
-        _dump(data),
+        data,
     )
-    return NewMessage(message, [_recipient_row(queue_id, recipient) for recipient in entry.recipients], content)
+    pairs = zip(entry.recipients, recipient_texts or repeat(""), strict=False)
+    return NewMessage(message, [_recipient_row(queue_id, recipient, text) for recipient, text in pairs], content)
 
 
 def _check_text(address: Address, queue_id: QueueId) -> None:
@@ -92,20 +103,24 @@ def _check_text(address: Address, queue_id: QueueId) -> None:
             raise SpoolError(f"{queue_id}: an address is not valid UTF-8: {str(address)!r}") from error
 
 
-def _recipient_row(queue_id: QueueId, recipient: QueuedRecipient) -> RecipientRow:
+def _recipient_text(queue_id: QueueId, recipient: QueuedRecipient) -> str:
     address, original = recipient.address, recipient.original
     _check_text(address, queue_id)
-    data = ""
-    if recipient.orcpt or recipient.notify.value or original != address:
-        data = _dump([original.local_part, original.domain, recipient.notify.value, recipient.orcpt])
-    return (
-        queue_id,
-        recipient.number,
-        address.local_part,
-        address.domain,
-        data,
-        encode_outcome(recipient) if recipient.reason or recipient.status else "",
-    )
+    if recipient.orcpt or recipient.notify.value or (original is not address and original != address):
+        return _dump([original.local_part, original.domain, recipient.notify.value, recipient.orcpt])
+    return ""
+
+
+def _expanded(queue_id: QueueId, alias: QueuedRecipient) -> list[Any]:
+    """An alias as a row of recipients would have it, with neither queue id nor outcome."""
+    text = _recipient_text(queue_id, alias)
+    return [alias.number, alias.address.local_part, alias.address.domain, text]
+
+
+def _recipient_row(queue_id: QueueId, recipient: QueuedRecipient, text: str) -> RecipientRow:
+    address = recipient.address
+    outcome = encode_outcome(recipient) if recipient.reason or recipient.status else ""
+    return (queue_id, recipient.number, address.local_part, address.domain, text, outcome)
 
 
 def encode_outcome(source: QueuedRecipient | RecipientUpdate) -> str:

@@ -38,7 +38,7 @@ from pymta.spool.reading import (
     read_page,
     read_recipients,
 )
-from pymta.spool.rows import NewMessage, encode
+from pymta.spool.rows import NewMessage, Texts, encode
 from pymta.spool.selection import matches
 from pymta.spool.sqlite import Reader, StorageFailure, Writer
 from pymta.spool.strays import remove_strays
@@ -71,7 +71,7 @@ def _new_message(entry: QueueEntry, content: SpooledContent) -> NewMessage:
     try:
         if entry.size != content.size or not entry.recipients:
             raise SpoolError(f"{entry.queue_id}: an entry needs recipients and the size of its content")
-        return encode(entry, None if content.in_file else content.content().data)
+        return encode(entry, None if content.in_file else content.content().data, content.texts)
     except SpoolError:
         content.abandon()
         raise
@@ -243,9 +243,18 @@ class SqliteSpool:
     def new_content(self, queue_id: QueueId) -> ContentWriter:
         return SpooledContent(self._content, queue_id, self._live, self._faults)
 
-    def handed_content(self, queue_id: QueueId, writer: int, size: int) -> ContentWriter:
+    def given_content(self, queue_id: QueueId, data: bytes, texts: Texts) -> ContentWriter:
+        """Small content that another process took in, and the texts of its entry."""
+        content = SpooledContent(self._content, queue_id, self._live, self._faults)
+        content.write(data)
+        content.texts = texts
+        return content
+
+    def handed_content(self, queue_id: QueueId, writer: int, size: int, texts: Texts | None = None) -> ContentWriter:
         """Large content of which another process has written the file (`handover.DraftContent`)."""
-        return HandedContent(self._directory, self._content, writer, queue_id, size, self._live, self._faults)
+        content = HandedContent(self._directory, self._content, writer, queue_id, size, self._live, self._faults)
+        content.texts = texts
+        return content
 
     async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
