@@ -37,13 +37,18 @@ def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:
 
 
 @pytest.fixture
-def pymta_system(tmp_path: Path) -> Iterator[Callable[..., PymtaSystem]]:
-    """Starts `pymta run` with main.cf parameters as given; every instance is stopped at the end."""
+def pymta_system(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Callable[..., PymtaSystem]]:
+    """Starts `pymta run` with main.cf parameters as given; every instance is stopped at the end.
+
+    As one process, the cheapest to start, where the module has no `PROCESS_MODEL`.
+    """
+    model = getattr(request.module, "PROCESS_MODEL", "")
     systems: list[PymtaSystem] = []
 
     def start(parameters: dict[str, str] | None = None, **more: object) -> PymtaSystem:
         folder = tmp_path / f"pymta{len(systems)}"
-        system = PymtaSystem(folder, parameters or {}, **more)  # type: ignore[arg-type]
+        given = {"process_model": model, **(parameters or {})} if model else parameters or {}
+        system = PymtaSystem(folder, given, **more)  # type: ignore[arg-type]
         systems.append(system)
         system.prepare()
         system.start()

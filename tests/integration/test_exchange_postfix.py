@@ -10,6 +10,7 @@ from tests.support.peers import RealPostfix, free_port
 from tests.support.system import PymtaSystem, eventually
 
 Start = Callable[..., PymtaSystem]
+PROCESS_MODEL = "roles"
 
 LETTERS = {
     "plain": "Subject: plain\r\n\r\nbody\r\n",

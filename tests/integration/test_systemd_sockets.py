@@ -12,6 +12,7 @@ from tests.support.peers import free_port
 from tests.support.system import PymtaSystem, eventually
 
 Start = Callable[..., PymtaSystem]
+PROCESS_MODEL = "roles"
 
 # What systemd does before it runs the program: listen, pass as descriptor 3, say so in the environment.
 _SYSTEMD = """

@@ -19,6 +19,7 @@ from tests.support.system import PymtaSystem, eventually
 from tests.support.tls import authority, server_pair
 
 Start = Callable[..., PymtaSystem]
+PROCESS_MODEL = "roles"
 OFFERS = {"smtpd_tls_security_level": "may", "smtpd_tls_loglevel": "1", "smtpd_tls_received_header": "yes"}
 
 

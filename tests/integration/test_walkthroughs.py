@@ -14,6 +14,7 @@ from tests.support.perl import perl_environment
 from tests.support.system import PymtaSystem, eventually
 
 Start = Callable[..., PymtaSystem]
+PROCESS_MODEL = "roles"
 
 needs_root = pytest.mark.skipif(os.geteuid() != 0, reason="mail to several system users needs root")
 USER = "games"  # a system user that Debian and most others have
