@@ -74,8 +74,13 @@ def limit_chain(context: ssl.SSLContext, depth: int) -> None:
         library.set_verify_depth(context, max(depth, 1) - 1)
 
 
-def server_context(protocols: Protocols, ciphers: str, *, prefer_own_ciphers: bool, tickets: bool) -> ssl.SSLContext:
-    """A server's context without keys. Raises ValueError for ciphers that OpenSSL does not know."""
+def server_context(
+    protocols: Protocols, ciphers: str, *, prefer_own_ciphers: bool, ticket_seconds: int
+) -> ssl.SSLContext:
+    """A server's context without keys. Raises ValueError for ciphers that OpenSSL does not know.
+
+    A client that comes back within `ticket_seconds` need not begin anew; 0 gives no tickets.
+    """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     protocols.apply(context)
     set_ciphers(context, ciphers)
@@ -84,7 +89,10 @@ def server_context(protocols: Protocols, ciphers: str, *, prefer_own_ciphers: bo
         context.options |= ssl.OP_CIPHER_SERVER_PREFERENCE
     else:
         context.options &= ~ssl.OP_CIPHER_SERVER_PREFERENCE
-    if tickets:
+    library = openssl()
+    if library:
+        library.keep_no_sessions(context, ticket_seconds)
+    if ticket_seconds > 0:
         # One ticket is enough for a client that comes back; two cost a write more.
         context.num_tickets = 1
     else:

@@ -72,8 +72,9 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
         if self._is_closing:
             raise ConnectionResetError("lost connection")
         self._is_open = True
-        # What came along with the end of the handshake is for whoever hears that it is done.
-        loop.call_soon(self._pump)
+        if self._backlog or self._incoming.pending or self._has_eof:
+            # What came along with the end of the handshake is for whoever hears that it is done.
+            loop.call_soon(self._pump)
         return self._tls
 
     # The wire calls these.
@@ -200,6 +201,10 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
             waiter.set_result(None)
 
     def _is_shaken(self) -> bool:
+        """A server's ticket, the end of a handshake in TLS 1.3, goes out at once too.
+
+        It carries the acknowledgement that lets a client's kernel send the command that waits behind the handshake.
+        """
         try:
             self._tls.do_handshake()
         except ssl.SSLWantReadError:

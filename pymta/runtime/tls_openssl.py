@@ -23,7 +23,7 @@ _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _VERIFY_PEER = 1
 _GET_PEER_TMP_KEY, _GET_TMP_KEY = 109, 133
 _GET_PEER_SIGNATURE_NID, _GET_SIGNATURE_NID = 108, 132
-_SET_GROUPS_LIST = 92
+_SET_GROUPS_LIST, _SET_SESSION_CACHE_MODE = 92, 44
 _GET_EXTENDED_MASTER_SECRET = 122
 _MAX_DIGEST = 64
 # RFC 9266 2.
@@ -46,6 +46,7 @@ class OpenSsl:
         self._bind("SSL_CTX_set_verify", None, pointer, number, pointer)
         self._bind("SSL_CTX_get_verify_mode", number, pointer)
         self._bind("SSL_CTX_set_verify_depth", None, pointer, number)
+        self._bind("SSL_CTX_set_timeout", ctypes.c_long, pointer, ctypes.c_long)
         self._bind("SSL_CTX_ctrl", ctypes.c_long, pointer, number, ctypes.c_long, pointer)
         self._bind("SSL_get_verify_result", ctypes.c_long, pointer)
         self._bind("X509_verify_cert_error_string", ctypes.c_char_p, ctypes.c_long)
@@ -93,6 +94,11 @@ class OpenSsl:
     def set_verify_depth(self, context: ssl.SSLContext, authorities: int) -> None:
         """How many authorities may stand between a certificate and the one that is trusted."""
         self._library.SSL_CTX_set_verify_depth(_inner(context), authorities)
+
+    def keep_no_sessions(self, context: ssl.SSLContext, ticket_seconds: int) -> None:
+        """Sessions are remembered by clients alone, in tickets; OpenSSL would keep 20,000 of them in memory."""
+        self._library.SSL_CTX_ctrl(_inner(context), _SET_SESSION_CACHE_MODE, 0, None)
+        self._library.SSL_CTX_set_timeout(_inner(context), ticket_seconds)
 
     def trust_error(self, connection: ssl.SSLObject) -> str:
         """Why the other side's certificate is not trusted; empty where it is."""

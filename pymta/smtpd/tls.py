@@ -215,9 +215,11 @@ class ServerTls:
         protocols = _checked(f"smtpd_tls_{which}protocols", lambda: parse_protocols(versions))
         name = f"smtpd_tls_{which}ciphers"
         ciphers = _checked(name, lambda: cipher_string(lists, grade, split_exclusions(*excluded)))
-        tickets = settings.smtpd_tls_session_cache_timeout > 0
+        tickets = int(settings.smtpd_tls_session_cache_timeout)
         prefer = settings.tls_preempt_cipherlist
-        context = _checked(name, lambda: server_context(protocols, ciphers, prefer_own_ciphers=prefer, tickets=tickets))
+        context = _checked(
+            name, lambda: server_context(protocols, ciphers, prefer_own_ciphers=prefer, ticket_seconds=tickets)
+        )
         context.options |= _checked("tls_ssl_options", lambda: ssl_options(settings.tls_ssl_options))
         curves = key_exchange_curves(settings)
         _checked("tls_eecdh_auto_curves", lambda: set_groups(context, curves, settings.tls_ffdhe_auto_groups))

@@ -114,8 +114,8 @@ class Other:
         return self.outgoing.read()
 
 
-def _server() -> ssl.SSLContext:
-    context = server_context(Protocols(), "DEFAULT", prefer_own_ciphers=False, tickets=True)
+def _server(ticket_seconds: int = 3600) -> ssl.SSLContext:
+    context = server_context(Protocols(), "DEFAULT", prefer_own_ciphers=False, ticket_seconds=ticket_seconds)
     pair = server_pair()
     context.load_cert_chain(pair.certificate, pair.key)
     return context
@@ -327,3 +327,26 @@ async def test_a_cancelled_handshake_leaves_nothing_open() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
     assert wire.is_closed
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+@pytest.mark.parametrize("seconds", [0, 3600])
+async def test_who_comes_back_with_a_ticket_need_not_begin_anew(seconds: int, version: ssl.TLSVersion) -> None:
+    context, ours = _server(seconds), _client()
+    ours.maximum_version = version
+    session = None
+    for turn in range(2):
+        wire, other = Wire(), Other(is_server=False)
+        other.tls = ours.wrap_bio(other.incoming, other.outgoing, session=session)
+        task = asyncio.create_task(start_tls(wire, Ear(), context, server_side=True, timeout=5))
+        for _ in range(4):
+            await asyncio.sleep(0)
+            other.take(wire)
+            if not other.is_done:
+                other.shake()
+            await _feed(wire, other.outgoing.read(), 100_000)
+        await task
+        other.hear(wire)
+        assert other.tls.session_reused is (turn == 1 and seconds > 0)
+        session = other.tls.session
+    assert context.session_stats()["number"] == 0
