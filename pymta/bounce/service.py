@@ -43,7 +43,7 @@ class BounceService:
         self._clock = clock
         self._log = log
         self._parameter = parameter
-        self._classes = frozenset(name.lower() for name in settings.notify_classes)
+        self.classes = frozenset(name.lower() for name in settings.notify_classes)
         self._double_bounce = Address(settings.double_bounce_sender, settings.myorigin)
         self._templates: Templates = load_templates(settings.bounce_template_file, log)
 
@@ -59,7 +59,7 @@ class BounceService:
             return
         template = self._templates.failure
         if entry.sender.is_null or entry.is_notice:
-            if "2bounce" in self._classes:
+            if "2bounce" in self.classes:
                 recipient = self._postmaster(self._settings.two_bounce_notice_recipient)
                 notice = self._copy(entry, pairs, template, recipient, headers_only=self._is_large(entry))
                 new_id = await self._send(entry, notice, content)
@@ -70,7 +70,7 @@ class BounceService:
             notice = self._notice(entry, group, template, "failure", sender, headers_only, "Undelivered Message")
             new_id = await self._send(entry, notice, content)
             self._log.info(f"{entry.queue_id}: sender non-delivery notification: {new_id}")
-        if "bounce" in self._classes:
+        if "bounce" in self.classes:
             recipient = self._postmaster(self._settings.bounce_notice_recipient)
             notice = self._copy(entry, pairs, template, recipient, headers_only=True)
             await self._send_copy(entry, notice, content, "non-delivery", "bouncing to")
@@ -85,7 +85,7 @@ class BounceService:
             notice = self._notice(entry, group, template, "delay", sender, True, "Undelivered Message")
             new_id = await self._send(entry, notice, content)
             self._log.info(f"{entry.queue_id}: sender delay notification: {new_id}")
-        if "delay" in self._classes:
+        if "delay" in self.classes:
             recipient = self._postmaster(self._settings.delay_notice_recipient)
             notice = self._copy(entry, pairs, template, recipient, headers_only=True)
             await self._send_copy(entry, notice, content, "delay", "warning")
@@ -120,7 +120,7 @@ class BounceService:
         `kind` is a notify_classes name: `protocol`, `policy`, `resource`, `software` or `data`; None, and nothing
         sent, where the administrator did not ask for that. Lines of `text` end in LF. Raises SpoolError.
         """
-        if kind not in self._classes:
+        if kind not in self.classes:
             return None
         recipient = self._postmaster(self._settings.error_notice_recipient)
         draft = await self._begin(recipient, self._double_bounce, smtputf8=False)

@@ -22,6 +22,7 @@ from pymta.protocol.smtp.server_events import (
     CountCommand,
     Decide,
     Delay,
+    Errors,
     Event,
     FlushSite,
     Note,
@@ -245,6 +246,10 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _consult(self, event: Event, session: ServerSession) -> None:
         await _ANSWERS[type(event)](self, event, session)
 
+    async def _report(self, event: Errors, session: ServerSession) -> None:
+        await self._desk.report(event)
+        session.resume()
+
     async def _decide(self, event: Decide, session: ServerSession) -> None:
         session.decide(await self._desk.decide(event.context, self._draft))
 
@@ -403,5 +408,6 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     PrepareTls: Connection._prepare_tls,
     StartTls: Connection._start_tls,
     Delay: Connection._delay,
+    Errors: Connection._report,
     FlushSite: Connection._flush_site,
 }

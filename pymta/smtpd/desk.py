@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from dataclasses import replace
 
 from pymta.auth.inbound import InboundAuthentication
@@ -13,7 +14,7 @@ from pymta.model.frozen import frozen
 from pymta.model.reply import Reply
 from pymta.model.tls import TlsSession
 from pymta.ports import AccessPolicy, AddressResolver, Clock, Draft, Intake, Log, RecipientDirectory, SiteFlush
-from pymta.protocol.smtp.server_events import CommandKind, Commit, OpenDraft
+from pymta.protocol.smtp.server_events import CommandKind, Commit, Errors, OpenDraft
 from pymta.smtpd.inspected import InspectedDraft
 from pymta.smtpd.received import received_header
 from pymta.smtpd.settings import SmtpdSettings
@@ -21,6 +22,14 @@ from pymta.tables import StringList
 
 _LOOKUP_FAILED = Reply.of(451, "Temporary lookup failure", "4.3.0")
 _WRITE_FAILED = Reply.of(451, "Error: queue file write error", "4.3.0")
+
+
+@frozen
+class ErrorNotices:
+    """Who wants to hear of sessions with errors of `kinds`: `send(kind, about, transcript)`."""
+
+    kinds: frozenset[str]
+    send: Callable[[str, str, str], Awaitable[object]]
 
 
 @frozen
@@ -39,6 +48,7 @@ class Desk:
     shows_tls: bool = False
     authentication: InboundAuthentication | None = None
     flush: SiteFlush | None = None
+    notices: ErrorNotices | None = None
 
     async def decide(self, context: AccessContext, draft: Draft | None = None) -> Verdict:
         """The verdict for one stage; at the end of data it knows what `draft` showed about the sender."""
@@ -127,6 +137,14 @@ class Desk:
         except Exception as error:
             self._failed(f"{draft.queue_id}: committing the message", error)
             return _WRITE_FAILED
+
+    async def report(self, errors: Errors) -> None:
+        """Tell the postmaster of a session; where that fails, the log has what matters."""
+        try:
+            if self.notices:
+                await self.notices.send(min(errors.kinds), errors.about, errors.text)
+        except Exception as error:
+            self._failed(f"postmaster notice about {errors.about}", error)
 
     async def abort(self, draft: Draft) -> None:
         try:

@@ -14,7 +14,7 @@ from pymta.protocol.smtp.commands import COMMANDS, Command
 from pymta.protocol.smtp.server import ServerSession
 from pymta.runtime.descriptors import is_scarce
 from pymta.smtpd.connection import Connection
-from pymta.smtpd.desk import Desk
+from pymta.smtpd.desk import Desk, ErrorNotices
 from pymta.smtpd.gate import Gate
 from pymta.smtpd.limits import SharedCounts
 from pymta.smtpd.peer import client_from_socket, look_up_name
@@ -54,6 +54,7 @@ class SmtpServer:
         shared_counts: SharedCounts | None = None,
         authentication: InboundAuthentication | None = None,
         flush: SiteFlush | None = None,
+        notices: ErrorNotices | None = None,
     ) -> None:
         self.tls = tls if tls and tls.is_on else None
         self.sasl = sasl
@@ -70,6 +71,7 @@ class SmtpServer:
             shows_tls=self.tls is not None and self.tls.settings.smtpd_tls_received_header,
             authentication=authentication,
             flush=flush,
+            notices=notices,
         )
         tls_sessions = self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0
         self._gate = Gate(settings, tables, clock, log, name, shared_counts, tls_sessions=tls_sessions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import replace
+from functools import partial
 
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
@@ -12,6 +13,7 @@ from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_etrn import with_etrn
 from pymta.protocol.smtp.server_options import ServerOptions
 from pymta.protocol.smtp.server_starttls import with_starttls
+from pymta.protocol.smtp.server_transcript import KINDS, TranscriptSession
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
 from pymta.smtpd.sasl import SaslService
@@ -44,13 +46,15 @@ class Sessions:
             own = session_options(settings, bare_newline_excluded=bare_newline_excluded)
             return replace(with_tls(own, tls), counted_verbs=frozenset(counted_verbs))
 
+        wanted = desk.notices.kinds & KINDS if desk.notices else frozenset()
+        self._new_session = partial(TranscriptSession, wanted=wanted) if wanted else ServerSession
         self._options = options(bare_newline_excluded=False)
         self._excluded_options = options(bare_newline_excluded=True)
 
     async def begin(self, client: Client, label: str) -> ServerSession:
         """The session of a client that was let in; `label` is how log lines name it."""
         excluded = await self._bare_newline_exclusions.matches(client.address)
-        session = ServerSession(
+        session = self._new_session(
             self._excluded_options if excluded else self._options,
             client,
             self._desk.intake.new_queue_id,

@@ -236,15 +236,22 @@ class ServerSession:
 
     def reply(self, reply: Reply) -> None:
         if reply.code >= 400:
-            if self.options.soft_bounce and reply.is_permanent:
-                reply = softened(reply)
-            if self._footer:
-                reply = self._footer(reply, self)
+            reply = self.final(reply)
         output = encoded(reply)
         if self.error_count >= self.options.soft_error_limit and self.options.error_sleep_time > 0:
             self.ask(Delay(self.options.error_sleep_time), lambda: self._output.append(output))
         else:
             self._output.append(output)
+
+    def final(self, reply: Reply) -> Reply:
+        """A refusal as the client is to see it."""
+        if self.options.soft_bounce and reply.is_permanent:
+            reply = softened(reply)
+        return self._footer(reply, self) if self._footer else reply
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     def close(self) -> None:
         if self._closed:

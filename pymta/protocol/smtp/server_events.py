@@ -140,12 +140,22 @@ class Note:
 
 
 @frozen
+class Errors:
+    """A session with errors of these `kinds` is about to end. Answer: `resume()`."""
+
+    kinds: frozenset[str]
+    about: str
+    text: str
+
+
+@frozen
 class Close:
     """Send what there is to send, then end the connection."""
 
 
 Event = (
     Decide
+    | Errors
     | Classify
     | OpenDraft
     | Content

@@ -1,0 +1,142 @@
+"""Sessions that remember what was said, for the postmaster who wants to hear of errors (postconf(5) notify_classes)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pymta.model.access import Verdict
+from pymta.model.reply import Reply
+from pymta.protocol.smtp.commands import Command
+from pymta.protocol.smtp.server import ServerSession
+from pymta.protocol.smtp.server_events import Errors
+from pymta.protocol.smtp.server_replies import encoded
+
+KINDS = frozenset({"bounce", "data", "policy", "protocol", "resource", "software"})
+"""The classes of errors that a session can have."""
+
+_LARGEST = 64 * 1024
+_WIDTH = 78
+_CUT = " (What followed is not shown.)"
+
+
+class TranscriptSession(ServerSession):
+    """Keeps commands and replies, at most 64 KiB of them; content and what SASL says are in neither.
+
+    Where the session has errors of a `wanted` kind, it asks for them to be reported before it closes.
+    """
+
+    def __init__(self, *arguments: Any, wanted: frozenset[str], **named: Any) -> None:
+        super().__init__(*arguments, **named)
+        self._wanted = wanted
+        self._kinds: set[str] = set()
+        self._kind = "protocol"
+        self._said: list[bytes | Reply] = []
+        self._size = 0
+        self._reason = ""
+
+    def reply(self, reply: Reply) -> None:
+        if reply.code < 400:
+            self._keep(reply, 64)
+        super().reply(reply)
+
+    def final(self, reply: Reply) -> Reply:
+        reply = super().final(reply)
+        self._kinds.add(_own_kind(reply) or self._kind)
+        self._keep(reply, 128)
+        if reply.code == 421 and self.error_count >= self.options.hard_error_limit:
+            self._reason = "too many errors"
+        return reply
+
+    def time_out(self) -> None:
+        self._reason = "timeout"
+        super().time_out()
+
+    def give_up_on_client(self) -> None:
+        self._reason = "lost connection"
+        super().give_up_on_client()
+
+    def decided(self, command: Command, value: object, verdict: Verdict) -> None:
+        self._kind = _policy_kind(verdict.reply) if verdict.reply else "policy"
+        super().decided(command, value, verdict)
+
+    def draft_opened(self, refusal: Reply | None = None) -> None:
+        self._kind = "resource"
+        super().draft_opened(refusal)
+
+    def message_result(self, reply: Reply) -> None:
+        self._kind = "policy" if reply.is_permanent else "resource"
+        super().message_result(reply)
+
+    def close(self) -> None:
+        if not self.is_closed and (due := frozenset(self._kinds & self._wanted)):
+            self.ask(Errors(due, self.label, self._text()), lambda *_: None)
+        super().close()
+
+    def _admit(self, verdict: Verdict) -> None:
+        self._kind = "policy"
+        super()._admit(verdict)
+
+    def _counted(self, command: Command, argument: str, refusal: Reply | None) -> None:
+        if refusal:
+            self._kind = "policy"
+        super()._counted(command, argument, refusal)
+
+    def _read_command(self, line: bytes) -> None:
+        self._kind = "protocol"
+        self._keep(line, len(line))
+        super()._read_command(line)
+
+    def _keep(self, said: bytes | Reply, size: int) -> None:
+        if self._size <= _LARGEST:
+            self._size += size
+            self._said.append(said)
+
+    def _text(self) -> str:
+        """In the form of Postfix's notices."""
+        lines = [part for said in self._said for part in _lines(said)]
+        if self._size > _LARGEST:
+            lines.append(_CUT)
+        reason = f"Session aborted, reason: {self._reason}\n" if self._reason else ""
+        shown = "\n".join(lines)
+        return f"Transcript of session follows.\n\n{shown}\n\n{reason}\nFor other details, see the local mail logfile\n"
+
+
+def _own_kind(reply: Reply) -> str:
+    """What a reply says of itself, whoever gave it."""
+    if reply.code == 552:
+        # What MAIL announced is refused by a rule; what came all the same would have bounced.
+        return "policy" if "fixed limit" in reply.lines[0] else "bounce"
+    if reply.status == "4.3.0":
+        return "software"
+    return ""
+
+
+def _policy_kind(reply: Reply) -> str:
+    """Mail to nobody is a bounce that did not have to be sent."""
+    return "bounce" if reply.status and reply.status.endswith(".1.1") else "policy"
+
+
+def _lines(said: bytes | Reply) -> list[str]:
+    if isinstance(said, bytes):
+        return _wrapped(f"In:  {_without_secret(said.decode('utf-8', 'backslashreplace'))}")
+    return [part for line in encoded(said).decode("utf-8", "replace").splitlines() for part in _wrapped(f"Out: {line}")]
+
+
+def _without_secret(command: str) -> str:
+    words = command.split(None, 2)
+    return f"{words[0]} {words[1]} (not shown)" if len(words) > 2 and words[0].upper() == "AUTH" else command
+
+
+def _wrapped(text: str) -> list[str]:
+    """Broken at blanks; what has none stays long. What follows is indented."""
+    lines = []
+    indent = ""
+    while len(indent) + len(text) > _WIDTH:
+        cut = text.rfind(" ", 1, _WIDTH - len(indent) + 1)
+        if cut < 0:
+            cut = text.find(" ", _WIDTH - len(indent))
+        if cut < 0:
+            break
+        lines.append(f" {indent}{text[:cut]}")
+        text, indent = text[cut + 1 :], "    "
+    return [*lines, f" {indent}{text}"]
