@@ -8,7 +8,7 @@ from pymta.protocol.smtp.server_transcript import TranscriptSession, _wrapped
 
 
 def _drive(data: bytes, wanted: frozenset[str], **options: object) -> list[Errors]:
-    own = ServerOptions(myhostname="mx.example.com", banner="mx.example.com ESMTP", **options)  # type: ignore[arg-type]
+    own = ServerOptions(myhostname="mx.example.com", banner="mx ESMTP", forbid_unauth_pipelining=False, **options)  # type: ignore[arg-type]
     session = TranscriptSession(own, Client("192.0.2.1"), lambda: "Q", wanted=wanted)
     session.start()
     session.receive_data(data)
