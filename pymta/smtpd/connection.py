@@ -223,13 +223,13 @@ class Connection(aiosmtpd.smtp.SMTP):
                 if not self._is_reading:
                     self._resume_reading()
                 return None
-            if kind in _ANSWERS:
+            if isinstance(event, Note):
+                (self._desk.log.warning if event.is_warning else self._desk.log.info)(event.line)
+            elif kind in _ANSWERS:
                 return cast(Event, event)
-            if isinstance(event, Content):
+            elif isinstance(event, Content):
                 if self._draft:
                     self._draft.write(event.data, is_tidy=event.is_tidy)
-            elif isinstance(event, Note):
-                (self._desk.log.warning if event.is_warning else self._desk.log.info)(event.line)
             else:
                 self._flush(session)
                 self._finish()

@@ -454,8 +454,8 @@ class ServerSession:
         self._consult(command, given, address)
 
     def _consult(self, command: Command, value: object, about: Address | None = None) -> None:
-        """Ask for a decision where the command has a stage, then proceed or refuse."""
-        if command.stage is None:
+        """Ask for a decision where the command's stage has one to make, then proceed or refuse."""
+        if command.stage is None or not self._asks(command.stage):
             command.proceed(self, value)
             return
         helo_name = str(value) if command.stage is Stage.HELO else None

@@ -84,8 +84,10 @@ class Tally:
 
     def disconnect_line(self, label: str, commands: Sequence[Command]) -> str:
         """`disconnect from NAME[ADDR] ehlo=1 rcpt=1/2 quit=1 commands=3/4`."""
-        verbs = [*(command.verb for command in commands), "UNKNOWN"]
-        counts = [f"{verb.lower()}={self._share(verb)}" for verb in verbs if verb in self._seen]
+        verbs = [command.verb for command in commands if command.verb in self._seen]
+        if "UNKNOWN" in self._seen:
+            verbs.append("UNKNOWN")
+        counts = [f"{verb.lower()}={self._share(verb)}" for verb in verbs]
         total, good = sum(self._seen.values()), sum(self._succeeded.values())
         counts.append(f"commands={_share(good, total)}")
         notes = " notes=bare_lf" if self.got_bare_newline else ""
