@@ -15,7 +15,7 @@ import pytest
 
 from tests.support.system import REPOSITORY, PymtaSystem, eventually, roles
 
-ROUNDS = int(os.environ.get("PYMTA_START_ROUNDS", "2"))
+ROUNDS = int(os.environ.get("PYMTA_START_ROUNDS", "1"))
 MODELS = ("single", "roles")
 
 

@@ -3,11 +3,9 @@
 import re
 import time
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from pymta.app.process_plan import cores
 from tests.support.load import Load, Sink, account
 from tests.support.system import PymtaSystem, eventually
 
@@ -17,7 +15,7 @@ KILLING = r"warning: process (\S+) pid (\d+) gave no sign of life for \d+ s; kil
 
 @pytest.mark.parametrize(
     ("role", "step"),
-    [("qmgr", "delivered"), ("qmgr", "notice durable"), ("delivery-1", "delivery made"), ("smtpd-1", "message stored")],
+    [("qmgr", "delivered"), ("delivery-1", "delivery made"), ("smtpd-1", "message stored")],
 )
 @pytest.mark.timeout(90)
 def test_a_process_that_hangs_is_killed_and_its_work_is_done(pymta_system: Start, role: str, step: str) -> None:
@@ -25,7 +23,7 @@ def test_a_process_that_hangs_is_killed_and_its_work_is_done(pymta_system: Start
         system = pymta_system(
             {
                 "process_model": "roles",
-                "process_watchdog_time": "2s",
+                "process_watchdog_time": "1s",
                 "relayhost": f"[127.0.0.1]:{sink.port}",
                 "mydestination": "",
                 "minimal_backoff_time": "1s",
@@ -53,13 +51,3 @@ def test_nobody_who_is_well_is_killed(pymta_system: Start) -> None:
     time.sleep(3)
     system.send("root@example.com")
     assert "sign of life" not in system.log and "killed" not in system.log
-
-
-@pytest.mark.parametrize(
-    ("quota", "expected"),
-    [("50000 100000", 1), ("100000 100000", 1), ("max 100000", None), ("9900000 100000", None), ("rubbish", None)],
-)
-def test_cores_are_those_of_the_container(tmp_path: Path, quota: str, expected: int | None) -> None:
-    file = tmp_path / "cpu.max"
-    file.write_text(quota + "\n")
-    assert cores(file) == (expected or cores(tmp_path / "none"))
