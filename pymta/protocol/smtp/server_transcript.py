@@ -14,13 +14,15 @@ from pymta.protocol.smtp.server_replies import encoded
 KINDS = frozenset({"bounce", "data", "policy", "protocol", "resource", "software"})
 """The classes of errors that a session can have."""
 
-_LARGEST = 64 * 1024
+# Commands and replies of a session that are kept, and bytes of each command.
+_LONGEST = 400
+_LARGEST = 256
 _WIDTH = 78
 _CUT = " (What followed is not shown.)"
 
 
 class TranscriptSession(ServerSession):
-    """Keeps commands and replies, at most 64 KiB of them; content and what SASL says are in neither.
+    """Keeps the first commands and replies, long commands in part; content and what SASL says are in neither.
 
     Where the session has errors of a `wanted` kind, it asks for them to be reported before it closes.
     """
@@ -31,18 +33,18 @@ class TranscriptSession(ServerSession):
         self._kinds: set[str] = set()
         self._kind = "protocol"
         self._said: list[bytes | Reply] = []
-        self._size = 0
         self._reason = ""
 
     def reply(self, reply: Reply) -> None:
-        if reply.code < 400:
-            self._keep(reply, 64)
+        if reply.code < 400 and len(self._said) < _LONGEST:
+            self._said.append(reply)
         super().reply(reply)
 
     def final(self, reply: Reply) -> Reply:
         reply = super().final(reply)
         self._kinds.add(_own_kind(reply) or self._kind)
-        self._keep(reply, 128)
+        if len(self._said) < _LONGEST:
+            self._said.append(reply)
         if reply.code == 421 and self.error_count >= self.options.hard_error_limit:
             self._reason = "too many errors"
         return reply
@@ -56,7 +58,8 @@ class TranscriptSession(ServerSession):
         super().give_up_on_client()
 
     def decided(self, command: Command, value: object, verdict: Verdict) -> None:
-        self._kind = _policy_kind(verdict.reply) if verdict.reply else "policy"
+        if verdict.reply:
+            self._kind = _policy_kind(verdict.reply)
         super().decided(command, value, verdict)
 
     def draft_opened(self, refusal: Reply | None = None) -> None:
@@ -83,18 +86,14 @@ class TranscriptSession(ServerSession):
 
     def _read_command(self, line: bytes) -> None:
         self._kind = "protocol"
-        self._keep(line, len(line))
+        if len(self._said) < _LONGEST:
+            self._said.append(line[:_LARGEST])
         super()._read_command(line)
-
-    def _keep(self, said: bytes | Reply, size: int) -> None:
-        if self._size <= _LARGEST:
-            self._size += size
-            self._said.append(said)
 
     def _text(self) -> str:
         """In the form of Postfix's notices."""
         lines = [part for said in self._said for part in _lines(said)]
-        if self._size > _LARGEST:
+        if len(self._said) == _LONGEST:
             lines.append(_CUT)
         reason = f"Session aborted, reason: {self._reason}\n" if self._reason else ""
         shown = "\n".join(lines)
