@@ -10,7 +10,7 @@ from pymta.access import subject
 from pymta.access.compile import Compiler, Place
 from pymta.access.decision import SERVER_ERROR, Decision, LookupFailed, Outcome
 from pymta.access.destination import reject_unlisted_recipient, reject_unlisted_sender
-from pymta.access.environment import Environment, PolicyDaemons, Query, SenderPolicy, Sleep
+from pymta.access.environment import AddressVerification, Environment, PolicyDaemons, Query, SenderPolicy, Sleep
 from pymta.access.registry import STANDARD, Registry
 from pymta.access.rules import Rule, RuleList
 from pymta.access.safety import check_relay
@@ -40,7 +40,7 @@ class AccessEngine:
     `classes` holds the text of every list that smtpd_restriction_classes names. `extra` are an app's restrictions
     by the name under which lists use them. `sleep` waits that many seconds. Raises ConfigError for what is wrong
     in a list, and where the lists make an open relay. `sender_policy` checks SPF, `policy_daemons` are asked by
-    check_policy_service. `own_addresses` and `query_any` as in `Environment`.
+    check_policy_service, `verifier` by reject_unverified_*. `own_addresses` and `query_any` as in `Environment`.
     """
 
     def __init__(
@@ -58,6 +58,7 @@ class AccessEngine:
         registry: Registry = STANDARD,
         sender_policy: SenderPolicy | None = None,
         policy_daemons: PolicyDaemons | None = None,
+        verifier: AddressVerification | None = None,
         own_addresses: Collection[str] = (),
         query_any: Query | None = None,
     ) -> None:
@@ -85,6 +86,7 @@ class AccessEngine:
             )
             if settings.permit_mx_backup_networks
             else None,
+            verifier=verifier,
             own_addresses=own_addresses,
             query_any=query_any,
             sender_logins=tables.maps(settings.smtpd_sender_login_maps, "smtpd_sender_login_maps")

@@ -12,6 +12,7 @@ from pymta.model.authentication import SpfResult
 from pymta.model.dns import Answer
 from pymta.model.envelope import Client
 from pymta.model.frozen import frozen
+from pymta.model.verification import Verification
 from pymta.ports import AddressResolver, Log, RecipientDirectory, Resolver
 from pymta.tables import Maps
 
@@ -48,6 +49,12 @@ class PolicyDaemons(Protocol):
         ...
 
 
+class AddressVerification(Protocol):
+    """Who finds out whether an address is deliverable; never raises."""
+
+    async def verify(self, address: Address) -> Verification: ...
+
+
 class SenderPolicy(Protocol):
     """Who checks SPF; never raises. Nothing for clients that are exempt."""
 
@@ -73,6 +80,7 @@ class Environment:
     sleep: Sleep
     sender_policy: SenderPolicy | None = None
     policy_daemons: PolicyDaemons | None = None
+    verifier: AddressVerification | None = None
     rbl_replies: Maps | None = None
     backup_networks: NetworkMatch | None = None
     own_addresses: Collection[str] = ()

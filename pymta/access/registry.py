@@ -18,6 +18,7 @@ from pymta.access import (
     generic,
     sender_login,
     spf,
+    verify,
 )
 from pymta.access.access_maps import Check
 from pymta.access.actions import RunList
@@ -54,11 +55,9 @@ class Registry:
 
     def complaint(self, name: str, classes: Iterable[str] = ()) -> str:
         """Why `name` is not one of ours, and what was probably meant."""
-        if name in NOT_BUILT:
-            return f'restriction "{name}" is known but not supported yet; leaving it out would weaken the list'
         if name in REMOVED:
             return f'restriction "{name}" was removed from Postfix; use "{REMOVED[name]}" instead'
-        close = get_close_matches(name, {*self.names, *NOT_BUILT, *classes}, n=1)
+        close = get_close_matches(name, {*self.names, *classes}, n=1)
         hint = f"; did you mean {close[0]}?" if close else "; a class must be listed in smtpd_restriction_classes"
         return f'unknown smtpd restriction: "{name}"{hint}'
 
@@ -112,6 +111,8 @@ STANDARD = Registry(
         "reject_unlisted_recipient": destination.reject_unlisted_recipient,
         "check_recipient_maps": destination.reject_unlisted_recipient,
         "reject_spf_fail": spf.reject_spf_fail,
+        "reject_unverified_sender": verify.reject_unverified_sender,
+        "reject_unverified_recipient": verify.reject_unverified_recipient,
         "reject_unlisted_sender": destination.reject_unlisted_sender,
     },
     checks={
@@ -127,14 +128,6 @@ STANDARD = Registry(
     },
     builders={"sleep": _pause, "check_policy_service": _policy, **dns_lists.BUILDERS},
 )
-
-NOT_BUILT = frozenset(
-    {
-        "reject_unverified_recipient",
-        "reject_unverified_sender",
-    }
-)
-"""Postfix has them; we do not yet. A list that names one does not start."""
 
 REMOVED = {
     "permit_naked_ip_address": "permit_mynetworks or permit_sasl_authenticated",

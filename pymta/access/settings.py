@@ -57,6 +57,14 @@ class AccessSettings:
     smtpd_policy_service_retry_delay: float
     smtpd_policy_service_timeout: float
     smtpd_policy_service_try_limit: int
+    unverified_sender_reject_code: int
+    unverified_sender_defer_code: int
+    unverified_sender_tempfail_action: str
+    unverified_sender_reject_reason: str
+    unverified_recipient_reject_code: int
+    unverified_recipient_defer_code: int
+    unverified_recipient_tempfail_action: str
+    unverified_recipient_reject_reason: str
     default_rbl_reply: str
     rbl_reply_maps: str
     maps_rbl_reject_code: int

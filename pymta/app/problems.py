@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any, TextIO
 
 from pymta.access import AccessSettings
+from pymta.app.address_verify import VerifySettings
 from pymta.app.fast_flush import FlushSettings
 from pymta.app.process_plan import ProcessSettings
 from pymta.auth.dkim_sign_settings import SigningSettings
@@ -52,6 +53,7 @@ SETTINGS: tuple[type[Any], ...] = (
     LmtpTlsSettings,
     SmtpdSettings,
     SmtpdTlsSettings,
+    VerifySettings,
     VirtualSettings,
 )
 

@@ -8,6 +8,7 @@ from pymta.app.wiring import Wiring
 from pymta.config import Config, build
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryResult
+from pymta.model.envelope import Origin
 from pymta.model.queue import QueueEntry
 from pymta.model.route import Route
 from pymta.ports import Content, DeliveryAgent, Log
@@ -55,4 +56,7 @@ class Switch:
         await self.wiring.bounce.succeeded(entry, results, content)
 
     async def traced(self, entry: QueueEntry, results: Sequence[DeliveryResult], content: Content) -> None:
-        await self.wiring.bounce.traced(entry, results, content)
+        if entry.origin is Origin.VERIFY:
+            self.wiring.verifier.record(entry, results)
+        else:
+            await self.wiring.bounce.traced(entry, results, content)

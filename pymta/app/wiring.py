@@ -8,6 +8,7 @@ from dataclasses import field
 from pathlib import Path
 
 from pymta.access import AccessEngine, AccessSettings
+from pymta.app.address_verify import AddressVerifier, VerifySettings
 from pymta.app.agents import AgentParts, AppAgent, make_agent
 from pymta.app.fast_flush import FastFlush
 from pymta.app.own import own_addresses
@@ -40,6 +41,7 @@ from pymta.runtime.logging import MailLog, ServiceLog
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.policy_client import PolicyDaemons
 from pymta.runtime.tls_files import PemFiles
+from pymta.runtime.verify_cache import VerifyCache
 from pymta.smtpd import ErrorNotices, SmtpdSettings, SmtpServer
 from pymta.smtpd.limits import SharedCounts
 from pymta.smtpd.space import QueueSpace, QueueSpaceSettings
@@ -107,6 +109,14 @@ class Wiring:
         self.flush = FastFlush(config, self.tables, lasting.queue)
         self._delivery_logs: dict[str, ServiceLog] = {}
         self.agents: dict[str, DeliveryAgent] = self._agents()
+        self.verifier = AddressVerifier(
+            build(VerifySettings, config),
+            VerifyCache(SpoolPlaces.below(config.text("queue_directory")).queue / "verify_cache"),
+            self.cleanup,
+            self.rewriter,
+            lasting.clock,
+            self.log("verify"),
+        )
         self._policy_daemons = PolicyDaemons(Path(config.text("queue_directory")), self.log("smtpd"))
         smtpd = self.plan.smtpd if lasting.serves_clients else ()
         self.servers = {service.key: self._server(service) for service in smtpd}
@@ -213,6 +223,7 @@ class Wiring:
             extra=self._lasting.restrictions,
             sender_policy=authentication,
             policy_daemons=self._policy_daemons,
+            verifier=self.verifier,
             own_addresses=self._own,
             query_any=self._lasting.resolver.query_any,
         )

@@ -24,7 +24,7 @@ from pymta.rewrite import EnvelopeMapping, MappingSettings, Rewriter, StandardFo
 from pymta.tables import TableFactory
 
 # Written by ourselves, so neither copied to an archive nor measured against the limit for others.
-_INTERNAL = frozenset({Origin.NOTICE, Origin.FORWARD})
+_INTERNAL = frozenset({Origin.NOTICE, Origin.FORWARD, Origin.VERIFY})
 
 # The words of `smtputf8_autodetect_classes` for each door.
 _SMTPUTF8_CLASSES = {
@@ -32,6 +32,7 @@ _SMTPUTF8_CLASSES = {
     Origin.SENDMAIL: {"sendmail"},
     Origin.LIBRARY: {"sendmail"},
     Origin.NOTICE: {"bounce", "notify"},
+    Origin.VERIFY: {"verify"},
     Origin.FORWARD: {"forward"},
 }
 
@@ -144,7 +145,7 @@ class Cleanup:
         authentication = self._authentication
         if authentication and origin is Origin.SMTP and await authentication.is_foreign(client):
             handling = replace(handling, distrusts=authentication.authserv_id)
-        if self._signer is not None:
+        if self._signer is not None and origin is not Origin.VERIFY:
             handling = await self._signing(handling, self._signer, envelope, client, origin)
         draft = MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
         if not (self._checks and self._checks_content and self._is_checked(origin)):
@@ -157,7 +158,7 @@ class Cleanup:
         """Mail of our own making is trusted, unless `internal_mail_filter_classes` says otherwise."""
         if origin is Origin.NOTICE:
             return not {"bounce", "notify"}.isdisjoint(self._desk.settings.internal_mail_filter_classes)
-        return origin is not Origin.FORWARD
+        return origin not in _INTERNAL
 
     async def _signing(
         self, handling: Handling, signer: Signer, envelope: Envelope, client: Client, origin: Origin

@@ -54,6 +54,7 @@ class Origin(Enum):
     NOTICE = "notice"
     FORWARD = "forward"
     LIBRARY = "library"
+    VERIFY = "verify"
 
     # Members are one of a kind: no need for Enum's own, which hashes the name and is written in Python.
     __hash__ = object.__hash__
