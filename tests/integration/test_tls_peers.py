@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import smtplib
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from pymta.runtime.tls_certificate import parse_certificate
 from tests.support.peers import RealPostfix, free_port, program
 from tests.support.perl import needs_perl, perl_environment
 from tests.support.smtp_client import open_folder
 from tests.support.system import PymtaSystem, eventually
-from tests.support.tls import authority, server_pair
+from tests.support.tls import Pair, authority, server_pair
 
 Start = Callable[..., PymtaSystem]
 PROCESS_MODEL = "roles"
@@ -55,6 +57,37 @@ def test_a_key_that_only_root_may_read(pymta_system: Start, tmp_path: Path) -> N
         context.check_hostname = False
         session.starttls(context=context)
         assert session.noop()[0] == 250
+
+
+@pytest.mark.parametrize("model", ["single", "roles"])
+def test_a_renewed_key_that_only_root_may_read(pymta_system: Start, tmp_path: Path, model: str) -> None:
+    """As certbot does it: new files of root's in a folder of root's, while we have long given root up."""
+    if os.geteuid() != 0:
+        pytest.skip("needs to start as root")
+    folder = tmp_path / "live"
+    folder.mkdir(mode=0o700)
+
+    def install(name: str) -> None:
+        pair = server_pair(name)
+        for target, source in (("privkey.pem", pair.key), ("fullchain.pem", pair.certificate)):
+            new = folder / f"{name}.{target}"
+            new.touch(0o600)
+            new.write_bytes(source.read_bytes())
+            new.rename(folder / target)
+
+    def shown() -> str:
+        with smtplib.SMTP("127.0.0.1", system.port, timeout=20) as session:
+            session.starttls(context=ssl._create_unverified_context())
+            assert isinstance(session.sock, ssl.SSLSocket)
+            return parse_certificate(session.sock.getpeercert(binary_form=True) or b"").subject
+
+    install("first.example.com")
+    files = {"smtpd_tls_cert_file": f"{folder}/fullchain.pem", "smtpd_tls_key_file": f"{folder}/privkey.pem"}
+    system = pymta_system({**OFFERS, **files, "process_model": model})
+    assert shown() == "first.example.com"
+    install("second.example.com")
+    eventually(lambda: shown() == "second.example.com")
+    assert "TLS certificate files have changed: the new ones are in use" in system.log
 
 
 def test_start_up_says_which_file_and_why(tmp_path: Path) -> None:
@@ -108,9 +141,25 @@ def _postfix(folder: Path, **parameters: str) -> RealPostfix:
     return RealPostfix(folder, parameters)
 
 
-@pytest.mark.parametrize("level", ["may", "encrypt", "verify"])
-def test_we_deliver_to_postfix(pymta_system: Start, level: str) -> None:
-    pair = server_pair("postfix.example.com")
+LEVELS = ["may", "encrypt", "fingerprint", "verify", "secure"]
+WRONG_LEVELS = ["fingerprint", "verify", "secure"]
+
+
+def _wants(level: str, name: str, pair: Pair) -> dict[str, str]:
+    """A client's settings that ask for the certificate of `name`, or for the fingerprint of `pair`."""
+    return {
+        "smtp_tls_security_level": level,
+        "smtp_tls_CAfile": str(authority().file),
+        "smtp_tls_verify_cert_match": name,
+        "smtp_tls_secure_cert_match": name,
+        "smtp_tls_fingerprint_digest": "sha256",
+        "smtp_tls_fingerprint_cert_match": parse_certificate(pair.der).fingerprint("sha256"),
+        "smtp_tls_loglevel": "1",
+    }
+
+
+@contextlib.contextmanager
+def _postfix_with_tls(pair: Pair) -> Iterator[RealPostfix]:
     with open_folder() as folder:
         postfix = _postfix(
             folder / "postfix",
@@ -123,23 +172,49 @@ def test_we_deliver_to_postfix(pymta_system: Start, level: str) -> None:
             mydestination="elsewhere.example",
         )
         with postfix.running():
-            system = pymta_system(
-                {
-                    "relayhost": f"[127.0.0.1]:{postfix.port}",
-                    "smtp_tls_security_level": level,
-                    "smtp_tls_CAfile": str(authority().file),
-                    "smtp_tls_verify_cert_match": "postfix.example.com",
-                    "smtp_tls_loglevel": "1",
-                }
-            )
-            system.send("user@elsewhere.example")
-            eventually(lambda: "status=sent" in system.log)
-            word = "Verified" if level == "verify" else "Trusted"
-            assert f"{word} TLS connection established to 127.0.0.1[127.0.0.1]:{postfix.port}: TLSv1.3" in system.log
-            assert "TLS connection established from" in postfix.log.read_text()
+            yield postfix
 
 
-@pytest.mark.parametrize("level", ["may", "encrypt", "verify"])
+@pytest.mark.parametrize("level", WRONG_LEVELS)
+def test_we_send_nothing_to_a_postfix_that_is_another(pymta_system: Start, level: str) -> None:
+    with _postfix_with_tls(server_pair("postfix.example.com")) as postfix:
+        wants = _wants(level, "other.example.com", server_pair("other.example.com"))
+        system = pymta_system({"relayhost": f"[127.0.0.1]:{postfix.port}", **wants})
+        system.send("user@elsewhere.example")
+        eventually(lambda: "status=deferred (Server certificate not verified)" in system.log)
+        assert "from=<" not in postfix.log.read_text()
+
+
+@pytest.mark.parametrize("level", WRONG_LEVELS)
+def test_postfix_sends_us_nothing_where_it_wants_another(pymta_system: Start, level: str) -> None:
+    pair = server_pair("mail.example.com")
+    files = {"smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(pair.key)}
+    system = pymta_system({**OFFERS, **files})
+    with open_folder() as folder:
+        wants = _wants(level, "other.example.com", server_pair("other.example.com"))
+        relay = {"relayhost": f"[127.0.0.1]:{system.port}", "mydestination": "postfix.example.com"}
+        postfix = _postfix(folder / "postfix", **relay, **wants)
+        with postfix.running():
+            with smtplib.SMTP("127.0.0.1", postfix.port, timeout=20) as session:
+                session.sendmail("s@a.example", ["root@example.com"], "Subject: from postfix\r\n\r\nbody\r\n")
+            eventually(lambda: "status=deferred (Server certificate not verified)" in postfix.log.read_text())
+            assert "client=localhost" not in system.log
+
+
+@pytest.mark.parametrize("level", LEVELS)
+def test_we_deliver_to_postfix(pymta_system: Start, level: str) -> None:
+    pair = server_pair("postfix.example.com")
+    with _postfix_with_tls(pair) as postfix:
+        wants = _wants(level, "postfix.example.com", pair)
+        system = pymta_system({"relayhost": f"[127.0.0.1]:{postfix.port}", **wants})
+        system.send("user@elsewhere.example")
+        eventually(lambda: "status=sent" in system.log)
+        word = "Verified" if level in WRONG_LEVELS else "Trusted"
+        assert f"{word} TLS connection established to 127.0.0.1[127.0.0.1]:{postfix.port}: TLSv1.3" in system.log
+        assert "TLS connection established from" in postfix.log.read_text()
+
+
+@pytest.mark.parametrize("level", LEVELS)
 def test_postfix_delivers_to_us(pymta_system: Start, level: str) -> None:
     pair = server_pair("mail.example.com")
     files = {"smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(pair.key)}
@@ -148,17 +223,14 @@ def test_postfix_delivers_to_us(pymta_system: Start, level: str) -> None:
         postfix = _postfix(
             folder / "postfix",
             relayhost=f"[127.0.0.1]:{system.port}",
-            smtp_tls_security_level=level,
-            smtp_tls_CAfile=str(authority().file),
-            smtp_tls_verify_cert_match="mail.example.com",
-            smtp_tls_loglevel="1",
+            **_wants(level, "mail.example.com", pair),
             mydestination="postfix.example.com",
         )
         with postfix.running():
             with smtplib.SMTP("127.0.0.1", postfix.port, timeout=20) as session:
                 session.sendmail("s@a.example", ["root@example.com"], "Subject: from postfix\r\n\r\nbody\r\n")
             eventually(lambda: "with ESMTPS id" in _mailbox(system))
-            word = "Verified" if level == "verify" else "Trusted"
+            word = "Verified" if level in WRONG_LEVELS else "Trusted"
             ours = next(line for line in system.log.splitlines() if "TLS connection established from" in line)
             theirs = next(line for line in postfix.log.read_text().splitlines() if f"{word} TLS connection" in line)
             # The same session, seen from both ends.
