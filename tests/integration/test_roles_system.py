@@ -73,12 +73,12 @@ def test_a_killed_process_comes_back_and_every_message_is_accounted_for(
     load = Load(system, RECIPIENTS)
     with load.running():
         for _ in range(3):
-            time.sleep(0.7)
+            time.sleep(0.4)
             pid = roles(system)[victim]
             os.kill(pid, signal.SIGKILL)
             load.kills.append(time.time())
             eventually(lambda old=pid: roles(system).get(victim, old) != old)
-        time.sleep(1.0)
+        time.sleep(0.5)
     assert len(load.acknowledged) > 30, "the load was too small to mean anything"
     settled(system)
     result = account(load, sink.arrivals)
@@ -253,7 +253,7 @@ def test_lines_of_all_processes_come_out_whole(tmp_path: Path, sink: Sink) -> No
     system.start()
     load = Load(system, RECIPIENTS)
     with load.running():
-        time.sleep(2)
+        time.sleep(1)
     output = system.stop()
     line = re.compile(r"\w{3} [ \d]\d \d\d:\d\d:\d\d mail postfix/[\w-]+\[\d+\]: .+")
     broken = [text for text in output.splitlines() if not line.fullmatch(text)]

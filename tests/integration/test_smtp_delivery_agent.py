@@ -13,7 +13,7 @@ from pymta.delivery.hosts import Host
 from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryResult, Outcome
-from pymta.model.envelope import Trace
+from pymta.model.envelope import Body, Trace
 from pymta.testing import Act, FakeResolver, RecordingLog, ScriptedPeer
 from tests.support.smtp_client import MESSAGE, BytesContent, lmtp_agent, recipients, request, smtp_agent
 
@@ -75,7 +75,7 @@ async def test_a_host_that_fails_at_any_step_defers_and_the_next_one_gets_it(
     extensions = ["PIPELINING"] if pipelining else ["8BITMIME"]
     limits = {f"smtp_{name}_timeout": 0.3 for name in ("helo", "mail", "rcpt", "data_init", "data_xfer", "data_done")}
     if step == "BODY":
-        limits["smtp_data_xfer_timeout"], limits["smtp_data_done_timeout"] = 1.0, 10.0
+        limits["smtp_data_xfer_timeout"], limits["smtp_data_done_timeout"] = 0.5, 10.0
     # More than socket buffers hold, so that the body is still under way when the host is gone.
     content = (
         BytesContent(b"x" * 70 + b"\r\n" + (b"line of content " * 6 + b"\r\n") * 100_000, streamed=True)
@@ -237,11 +237,11 @@ async def test_our_own_name_in_greeting_and_hello_is_noticed() -> None:
 
 async def test_dense_mail_shares_a_session_and_single_messages_do_not() -> None:
     async with ScriptedPeer() as peer:
-        agent = smtp_agent(smtp_connection_cache_time_limit=0.5)
+        agent = smtp_agent(smtp_connection_cache_time_limit=0.3)
         uses = [(await agent.deliver(request(_at(peer)), MESSAGE))[0].connection_use for _ in range(4)]
         assert (uses, peer.sessions) == ([1, 1, 2, 3], 2)
         assert peer.verbs.count("RSET") == 0
-        await asyncio.sleep(1.2)
+        await asyncio.sleep(0.7)
         assert peer.verbs.count("QUIT") == 2
         (result,) = await agent.deliver(request(_at(peer)), MESSAGE)
         assert result.connection_use == 1
@@ -362,6 +362,33 @@ async def test_half_a_message_is_never_taken_for_a_whole_one(broken_at: int) -> 
     assert (result.outcome, result.status) == (DEFERRED, "4.3.0")
     assert result.reason == f"local data error while talking to {NAMED}"
     assert "spool is gone" in log.lines[0]
+
+
+_EIGHT = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: 8bit\r\n\r\n\xe4\r\n"
+_SEVEN = b"Content-Type: text/plain\r\nContent-Transfer-Encoding: quoted-printable\r\n\r\n=E4\r\n"
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+@pytest.mark.parametrize(
+    ("offered", "body", "disabled", "expected"),
+    [
+        (False, Body.EIGHT_BIT_MIME, False, _SEVEN),
+        (False, None, False, _SEVEN),
+        (False, Body.SEVEN_BIT, False, _EIGHT),
+        (False, Body.EIGHT_BIT_MIME, True, _EIGHT),
+        (True, Body.EIGHT_BIT_MIME, False, _EIGHT),
+    ],
+)
+async def test_eight_bits_go_only_where_they_are_welcome(
+    offered: bool, body: Body | None, disabled: bool, expected: bytes, streamed: bool
+) -> None:
+    extensions = ("PIPELINING", "8BITMIME") if offered else ("PIPELINING",)
+    async with ScriptedPeer(extensions=extensions) as peer:
+        agent = smtp_agent(disable_mime_output_conversion=disabled)
+        to_them = request(_at(peer), body=body)
+        (result,) = await agent.deliver(to_them, BytesContent(_EIGHT, streamed=streamed))
+        assert result.outcome is SENT
+        assert peer.messages[0].content == expected
 
 
 async def test_a_long_line_is_broken_and_that_is_logged() -> None:

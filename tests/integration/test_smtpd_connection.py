@@ -89,18 +89,18 @@ async def test_long_lines_are_mail_like_any_other() -> None:
 
 async def test_a_transfer_may_last_longer_than_the_timeout_of_a_command() -> None:
     """Defect 3."""
-    async with running(smtpd_timeout="1s") as server:
+    async with running(smtpd_timeout=0.5) as server:
         talk = await server.talk()
         await talk.begin()
-        for _ in range(5):
+        for _ in range(7):
             talk.send(b"line\r\n")
-            await asyncio.sleep(0.3)
+            await asyncio.sleep(0.1)
         talk.send(b".\r\n")
         assert (await talk.reply()).startswith("250")
 
 
 async def test_silence_is_answered_with_421_and_told() -> None:
-    async with running(smtpd_timeout="1s") as server:
+    async with running(smtpd_timeout=0.3) as server:
         talk = await server.talk()
         await talk.begin()
         talk.send(b"half a mess")
@@ -112,12 +112,12 @@ async def test_silence_is_answered_with_421_and_told() -> None:
 
 
 async def test_with_a_request_deadline_a_trickle_is_cut_off() -> None:
-    async with running(smtpd_timeout="1s", smtpd_per_request_deadline="yes", smtpd_min_data_rate="500") as server:
+    async with running(smtpd_timeout=0.5, smtpd_per_request_deadline="yes", smtpd_min_data_rate="500") as server:
         talk = await server.talk()
         await talk.begin()
         for _ in range(7):
             talk.send(b"x\r\n")
-            await asyncio.sleep(0.2)
+            await asyncio.sleep(0.1)
         await server.until(lambda: server.server.connection_count == 0)
         assert any(line.startswith("Q1: timeout after DATA (") for line in server.log.lines)
 
@@ -302,7 +302,7 @@ async def test_starttls_and_auth_are_not_offered_without_settings_for_them() -> 
 
 async def test_a_client_that_never_reads_is_cut_off() -> None:
     async with running(
-        smtpd_timeout="1s", smtpd_forbid_unauth_pipelining="no", smtpd_junk_command_limit="999999999"
+        smtpd_timeout=0.5, smtpd_forbid_unauth_pipelining="no", smtpd_junk_command_limit="999999999"
     ) as server:
         client = socket.socket()
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -334,13 +334,14 @@ async def test_what_a_client_sends_ahead_of_a_slow_decision_is_bounded() -> None
         before = _resident()
         talk.send(b"MAIL FROM:<a@b>\r\n")
         with pytest.raises(TimeoutError):
-            async with asyncio.timeout(1):
+            async with asyncio.timeout(0.3):
                 while True:
                     talk.send(b"RSET\r\n" * 10000)
                     await talk.writer.drain()
         assert _resident() - before < 20_000_000
         gate.set()
         assert await talk.reply() == "250 2.1.0 Ok"
+        talk.writer.transport.abort()  # the rest is work for nothing
 
 
 async def test_connections_of_one_client_are_counted() -> None:
@@ -493,15 +494,15 @@ async def test_stop_listening_lets_sessions_go_on() -> None:
 
 
 async def test_errors_slow_a_client_down() -> None:
-    async with running(smtpd_error_sleep_time="1", smtpd_soft_error_limit="2") as server:
+    async with running(smtpd_error_sleep_time=0.4, smtpd_soft_error_limit="2") as server:
         talk = await server.talk()
         await talk.reply()
         started = asyncio.get_running_loop().time()
         for _ in range(2):
             await talk.ask("FOO")
-        assert asyncio.get_running_loop().time() - started < 0.5
+        assert asyncio.get_running_loop().time() - started < 0.4
         await talk.ask("FOO")
-        assert asyncio.get_running_loop().time() - started >= 1.0
+        assert asyncio.get_running_loop().time() - started >= 0.4
 
 
 async def test_idle_connections_are_small() -> None:

@@ -8,7 +8,7 @@ import itertools
 import socket
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +35,10 @@ def config(**values: object) -> Config:
 
 
 def settings(**values: object) -> SmtpdSettings:
-    return build(SmtpdSettings, config(**values))
+    """A float is a time shorter than main.cf can say."""
+    short = {name: value for name, value in values.items() if isinstance(value, float)}
+    built = build(SmtpdSettings, config(**{name: value for name, value in values.items() if name not in short}))
+    return replace(built, **short)  # type: ignore[arg-type]
 
 
 def server_tls(log: RecordingLog, names: Maps | None = None, **values: object) -> ServerTls:
