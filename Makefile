@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 STAMP  := $(VENV)/.installed
 
-.PHONY: run test test-unit crash-campaign lint format peers bench clean
+.PHONY: run test test-unit crash-campaign lint format peers bench budget clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -18,11 +18,16 @@ run: $(STAMP)
 peers:
 	sh tests/peers.sh
 
+# Half of a worker's time is waiting for programs, so there is one more than a small machine has cores. The slow tests
+# lie together: who has done with its share takes from that of others.
+WORKERS ?= 3
+PYTEST  := $(BIN)/pytest -n $(WORKERS) --dist worksteal
+
 test: $(STAMP) peers
-	$(BIN)/pytest -n 2 tests
+	$(PYTEST) tests
 
 test-unit: $(STAMP)
-	$(BIN)/pytest -n 2 tests/unit tests/transcripts
+	$(PYTEST) tests/unit tests/transcripts
 
 # Kills the program under load ROUNDS times at random moments; prints what was acknowledged, lost and repeated.
 ROUNDS ?= 100
@@ -39,9 +44,14 @@ format: $(STAMP)
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
 
+# Each case beside Debian's Postfix; about a quarter of an hour on a quiet machine.
 bench: $(STAMP) peers
 	$(BIN)/python -m bench
 	$(BIN)/python -m bench.authentication
+
+# Where each microsecond of a message goes, into docs/performance.md.
+budget: $(STAMP) peers
+	$(BIN)/python -m bench.budget --write docs/performance.md
 
 clean:
 	rm -rf $(VENV) .peers
