@@ -225,7 +225,10 @@ async def _read_action(reader: asyncio.StreamReader) -> str:
     """The first `action=`; other attributes are none of ours. An answer ends with an empty line."""
     action: str | None = None
     for _ in range(_ATTRIBUTE_LIMIT):
-        line = await reader.readuntil(b"\n")
+        try:
+            line = await reader.readuntil(b"\n")
+        except asyncio.LimitOverrunError:
+            raise ValueError("unreasonably long attribute") from None
         if line == b"\n":
             if action is None:
                 raise ValueError("missing attribute action")

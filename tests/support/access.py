@@ -127,6 +127,7 @@ class Policy:
         extra: Any = None,
         records: Any = None,
         policy_daemons: Any = None,
+        verifier: Any = None,
         **values: Any,
     ) -> None:
         self.log = RecordingLog()
@@ -145,6 +146,7 @@ class Policy:
             classes=classes,
             extra=extra,
             policy_daemons=policy_daemons,
+            verifier=verifier,
         )
 
     async def _sleep(self, seconds: float) -> None:
