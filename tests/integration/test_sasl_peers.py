@@ -14,8 +14,9 @@ import pytest
 from pymta.auth.passdb import make_stored
 from tests.support.peers import RealPostfix, environment, program
 from tests.support.perl import perl_environment
-from tests.support.sasl import dovecot_auth, saslpasswd2
+from tests.support.sasl import dovecot_auth, saslauthd, saslpasswd2
 from tests.support.system import PymtaSystem, eventually
+from tests.support.tls import server_pair
 
 USER, PASSWORD = "joe@example.com", "s3cret pass"
 AUTH = {"smtpd_sasl_auth_enable": "yes", "smtpd_error_sleep_time": "0"}
@@ -38,6 +39,11 @@ def passwords(folder: Path, *lines: str) -> dict[str, str]:
     path.write_text("".join(f"{line}\n" for line in lines))
     path.chmod(0o644)
     return {**AUTH, "smtpd_sasl_type": "file", "smtpd_sasl_path": str(path)}
+
+
+def _pair() -> dict[str, str]:
+    pair = server_pair("mail.example.com")
+    return {"smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(pair.key)}
 
 
 @pytest.fixture(scope="module")
@@ -204,6 +210,30 @@ class TestCyrus:
         assert "with ESMTPSA id" in mail
 
 
+@needs_root
+class TestSaslauthd:
+    def test_passwords_and_a_daemon_that_is_gone(self, pymta_system: Start, reachable: Path) -> None:
+        config = reachable / "sasl"
+        config.mkdir()
+        with saslauthd(reachable / "daemon", USER.partition("@")[0], PASSWORD) as socket:
+            (config / "smtpd.conf").write_text(
+                f"pwcheck_method: saslauthd\nmech_list: PLAIN LOGIN CRAM-MD5\nsaslauthd_path: {socket}\n"
+            )
+            system = pymta_system(
+                {**AUTH, "cyrus_sasl_config_path": str(config), "smtpd_sasl_login_cache_time": "0"},
+            )
+            with system.smtp() as session:
+                session.ehlo()
+                # A daemon that only says yes or no is no good for CRAM-MD5.
+                assert session.esmtp_features["auth"].split() == ["PLAIN", "LOGIN"]
+                assert _login(session, "PLAIN", "wrong")[0] == 535
+                assert _login(session, "LOGIN")[0] == 235
+        with system.smtp() as session:
+            session.ehlo()
+            assert _login(session, "PLAIN")[0] == 454
+        eventually(lambda: "cannot connect to saslauthd server" in system.log)
+
+
 class TestClients:
     """Programs that log in to us."""
 
@@ -240,6 +270,28 @@ class TestClients:
         if "not available" in done.stdout + done.stderr or "not installed" in done.stderr:
             pytest.skip(f"this swaks lacks a Perl module for {mechanism}")
         assert done.returncode == status, done.stdout + done.stderr
+
+    @pytest.mark.parametrize("mechanism", ["plain", "login", "cram-md5", "scram-sha-256", "oauthbearer", "xoauth2"])
+    def test_msmtp_over_tls(self, pymta_system: Start, reachable: Path, mechanism: str) -> None:
+        """All that both sides know; tokens are refused there, as no program verifies them."""
+        values = {"smtpd_tls_security_level": "may", "smtpd_tls_auth_only": "yes", **_pair()}
+        system = pymta_system({**passwords(reachable, f"{USER}:{{PLAIN}}{PASSWORD}"), **values})
+        call = [program("msmtp"), "--host=127.0.0.1", f"--port={system.port}", f"--auth={mechanism}", f"--user={USER}"]
+        call += [f"--passwordeval=echo '{PASSWORD}'", "--tls=on", "--tls-starttls=on", "--tls-certcheck=off"]
+        done = subprocess.run(
+            [*call, "--from=a@example.com", "root@localhost"],
+            input="Subject: x\n\nhi\n",
+            capture_output=True,
+            text=True,
+            timeout=30,
+            check=False,
+            env=environment(),
+        )
+        if mechanism in ("oauthbearer", "xoauth2"):
+            assert "the server does not support authentication method" in done.stderr
+        else:
+            assert done.returncode == 0, done.stderr
+            eventually(lambda: f"sasl_method={mechanism.upper()}, sasl_username={USER}" in system.log)
 
     @pytest.mark.parametrize("mechanism", ["plain", "login", "cram-md5", "scram-sha-256"])
     def test_msmtp(self, pymta_system: Start, reachable: Path, mechanism: str) -> None:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
+import socketserver
 import subprocess
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -76,6 +78,36 @@ def dovecot_auth(folder: Path, users: Mapping[str, str]) -> Iterator[Path]:
                 missing("Dovecot does not start here (are overlay mounts allowed?)")
             time.sleep(0.05)
         yield socket
+
+
+class _Imap(socketserver.StreamRequestHandler):
+    """As much of an IMAP server as saslauthd's rimap asks: LOGIN with one right password."""
+
+    def handle(self) -> None:
+        self.wfile.write(b"* OK ready\r\n")
+        for line in self.rfile:
+            tag, _, rest = line.strip().partition(b" ")
+            good = rest.upper().startswith(b"LOGOUT") or rest in self.server.good  # type: ignore[attr-defined]  # set below
+            self.wfile.write(tag + (b" OK\r\n" if good else b" NO\r\n"))
+
+
+@contextlib.contextmanager
+def saslauthd(folder: Path, user: str, password: str) -> Iterator[Path]:
+    """The daemon, with one account of an IMAP server behind it; gives the folder of its socket."""
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), _Imap) as imap:
+        imap.daemon_threads = True
+        imap.good = (f'LOGIN "{user}" "{password}"'.encode(),)  # type: ignore[attr-defined]  # for the handler
+        threading.Thread(target=imap.serve_forever, daemon=True).start()
+        place = f"127.0.0.1/{imap.server_address[1]}"
+        folder.mkdir()
+        folder.chmod(0o755)
+        with started(program("saslauthd"), "-a", "rimap", "-O", place, "-m", str(folder), "-n", "2", "-d"):
+            deadline = time.monotonic() + 10
+            while not (folder / "mux").exists():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+            yield folder
+        imap.shutdown()
 
 
 def sasl_environment() -> dict[str, str]:
