@@ -6,6 +6,7 @@ import asyncio
 import ctypes
 import pwd
 import socket
+import ssl
 import stat
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
@@ -30,10 +31,11 @@ _NOBODY = 65534
 _TIME_ERROR = 5
 
 
-async def greeting(address: str, port: int) -> str:
-    """The first line of an SMTP server. Raises OSError, after at most 8 seconds."""
+async def greeting(address: str, port: int, *, wrapped: bool = False) -> str:
+    """The first line of an SMTP server, `wrapped`: inside TLS. Raises OSError, after at most 8 seconds."""
+    tls = _any_certificate() if wrapped else None
     async with asyncio.timeout(_CONNECT_SECONDS):
-        reader, writer = await asyncio.open_connection(address, port, limit=2048)
+        reader, writer = await asyncio.open_connection(address, port, limit=2048, ssl=tls)
         try:
             line = await reader.readuntil(b"\n")
             writer.write(b"QUIT\r\n")
@@ -45,15 +47,23 @@ async def greeting(address: str, port: int) -> str:
     return line.decode("latin-1").strip()
 
 
+def _any_certificate() -> ssl.SSLContext:
+    """TLS with whoever answers: what is wrong with the certificate another check tells."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
 async def check_listening(config: Config) -> list[Finding]:
-    """Every smtpd service answers with 220, and one of them is on port 25. TLS from the first byte is not tried."""
+    """Every smtpd service answers with 220, some of them inside TLS, and one of them is on port 25."""
     findings, ports = [], set()
     wrapped = {one.key for one in make_plan(config).smtpd if config.for_service(one).value("smtpd_tls_wrappermode")}
     for key, places in listen_plan(config).items():
-        for place in () if key in wrapped else places:
+        for place in places:
             ports.add(place.port)
             address = place.host or ("127.0.0.1" if place.family == socket.AF_INET else "::1")
-            findings.append(await _check_port(key, address, place.port))
+            findings.append(await _check_port(key, address, place.port, wrapped=key in wrapped))
     if _SMTP_PORT not in ports:
         why = "other servers deliver to port 25 and to no other"
         findings.append(
@@ -62,17 +72,22 @@ async def check_listening(config: Config) -> list[Finding]:
     return findings
 
 
-async def _check_port(key: str, address: str, port: int) -> Finding:
+async def _check_port(key: str, address: str, port: int, *, wrapped: bool) -> Finding:
     topic = f"port {port} in"
     try:
-        line = await greeting(address, port)
+        line = await greeting(address, port, wrapped=wrapped)
     except ConnectionRefusedError:
         return problem(topic, f"nothing listens at {address}", "mail cannot arrive", "pymta start")
+    except ssl.SSLError as error:
+        why = "programs that send here speak TLS from the first byte"
+        fix = f"look for {key} in the log; set smtpd_tls_chain_files to a key and its certificate"
+        return problem(topic, f"{address} does not speak TLS ({error.reason or error})", why, fix)
     except OSError as error:
         return problem(topic, f"{address} does not answer ({_reason(error)})", "mail cannot arrive", "pymta status")
     if not line.startswith("220"):
         return warning(topic, f'{address} greets with "{line[:60]}"', "senders expect 220", f"look at service {key}")
-    return ok(topic, f"{address} answers: {line[:80]} (firewalls before this host cannot be seen from here)")
+    answers = "answers inside TLS" if wrapped else "answers"
+    return ok(topic, f"{address} {answers}: {line[:80]} (firewalls before this host cannot be seen from here)")
 
 
 def _reason(error: OSError) -> str:

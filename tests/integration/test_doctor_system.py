@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from pathlib import Path
 
 import pytest
 
@@ -13,6 +14,7 @@ from pymta.config import Config
 from pymta.testing import FakeResolver
 from tests.support.peers import free_port
 from tests.support.system import PymtaSystem
+from tests.support.tls import server_pair
 
 Start = Callable[..., PymtaSystem]
 
@@ -86,3 +88,25 @@ def test_a_running_host(pymta_system: Start, capsys: pytest.CaptureFixture[str])
     assert "  ok  SPF for 192.0.2.1: pass" in report
     assert " BAD  DKIM: no key is configured for example.com" in report
     assert status == 1
+
+
+def test_a_port_with_tls_from_the_first_byte(
+    pymta_system: Start, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    chain = tmp_path / "chain.pem"
+    chain.write_text(server_pair("mail.example.com").text)
+    chain.chmod(0o644)
+    port = free_port()
+    wrapped = f"127.0.0.1:{port} inet n - n - - smtpd -o smtpd_tls_wrappermode=yes -o smtpd_tls_chain_files={chain}"
+    system = pymta_system({"doctor_dns_blocklists": "", "doctor_outbound_probe": ""}, services=(wrapped,))
+    main(["example.com", "-c", str(system.config), "--address", "192.0.2.1"], FakeResolver())
+    report = capsys.readouterr().out
+    assert f"  ok  port {port} in: 127.0.0.1 answers inside TLS: 220 mail.example.com ESMTP" in report
+
+
+async def test_a_port_that_should_speak_tls_and_does_not() -> None:
+    async with server(b"220 plain.example.com ESMTP\r\n") as port:
+        finding = await doctor_host._check_port("submissions", "127.0.0.1", port, wrapped=True)
+    assert finding.health.value == "problem"
+    assert "does not speak TLS" in finding.found
+    assert "smtpd_tls_chain_files" in finding.fix
