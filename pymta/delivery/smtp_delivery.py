@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from pymta.delivery.connection import ClientConnection, ContentUnreadableError
 from pymta.delivery.hosts import SMTP_PORT, Destination, Failure, Host
-from pymta.delivery.smtp_content import needs_smtputf8, refusal_of
+from pymta.delivery.smtp_content import for_server, needs_smtputf8, refusal_of
 from pymta.delivery.smtp_failures import broke_off, refused_to_talk, tls_missing
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
@@ -306,7 +306,8 @@ class SmtpDelivery:
     async def _transact(self, connection: ClientConnection) -> None:
         session, recipients, request = connection.session, self._left, self._request
         smtputf8 = request.smtputf8 and await needs_smtputf8(request, recipients, self._content)
-        small = self._content.data is not None
+        content = for_server(session.capabilities, request, self._content, self._agent.settings)
+        small = content.data is not None
         turn = connection.take_turn(lambda: session.begin(request, recipients, smtputf8, small))
         try:
             if not await connection.turn_begun(turn):
@@ -317,7 +318,7 @@ class SmtpDelivery:
             self._use = connection.messages
             event = await connection.next_event(turn)
             if isinstance(event, SendContent):
-                await connection.send_content(self._content, turn)
+                await connection.send_content(content, turn)
                 if session.broke_line:
                     limit = self._agent.settings.line_length_limit
                     self._agent.log.info(f"{request.queue_id}: breaking line > {limit} bytes with <CR><LF>SPACE")

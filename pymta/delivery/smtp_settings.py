@@ -19,6 +19,9 @@ class SmtpSettings:
     inet_interfaces: tuple[str, ...]
     ignore_mx_lookup_error: bool
     disable_dns_lookups: bool
+    disable_mime_output_conversion: bool
+    mime_boundary_length_limit: int
+    mime_nesting_limit: int
     smtp_address_preference: str
     smtp_address_verify_target: str
     smtp_always_send_ehlo: bool
@@ -72,6 +75,9 @@ class LmtpSettings:
     inet_interfaces: tuple[str, ...]
     ignore_mx_lookup_error: bool
     disable_dns_lookups: bool
+    disable_mime_output_conversion: bool
+    mime_boundary_length_limit: int
+    mime_nesting_limit: int
     lmtp_address_preference: str
     lmtp_address_verify_target: str
     lmtp_balance_inet_protocols: bool
@@ -124,6 +130,9 @@ class AgentSettings:
     inet_interfaces: tuple[str, ...]
     ignore_mx_lookup_error: bool
     disable_dns_lookups: bool
+    disable_mime_output_conversion: bool
+    mime_boundary_length_limit: int
+    mime_nesting_limit: int
     always_send_ehlo: bool
     never_send_ehlo: bool
     address_preference: str

@@ -29,6 +29,9 @@ _COMMON: dict[str, Any] = {
     "inet_interfaces": ("all",),
     "ignore_mx_lookup_error": False,
     "disable_dns_lookups": False,
+    "disable_mime_output_conversion": False,
+    "mime_boundary_length_limit": 2048,
+    "mime_nesting_limit": 100,
 }
 _PREFIXED: dict[str, Any] = {
     "address_preference": "any",
