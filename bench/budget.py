@@ -152,7 +152,7 @@ def cost_table(roles: dict[str, Role]) -> list[str]:
 
 def part_table(roles: dict[str, Role]) -> list[str]:
     """Markdown: one row a part, one column a kind of process; what rounds to nothing is left out."""
-    shown = {name: role for name, role in roles.items() if role.total >= 1}
+    shown = {name: role for name, role in roles.items() if role.total >= 5}
     sums: Costs = defaultdict(float)
     for role in shown.values():
         for name, cost in role.parts.items():
