@@ -13,15 +13,17 @@ from pymta.app.remote_kinds import DELIVERY, Kind
 from pymta.app.remote_upstream import Upstream
 from pymta.app.remote_values import dumps, loads, pack_request, pack_results, unpack_request, unpack_results
 from pymta.delivery.host_failures import HostFailures
-from pymta.errors import DeliveryError
+from pymta.errors import DeliveryError, SpoolError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.ports import Content, DeliveryAgent, Log
 from pymta.runtime.ipc import Link
 from pymta.runtime.ipc_calls import Answered, Calls, LinkLost
-from pymta.spool.content import IN_DATABASE_BELOW, FileContent, MemoryContent, file_path
+from pymta.spool.content import IN_DATABASE_BELOW, FileContent, MemoryContent, StoredContent, file_path
 from pymta.spool.faults import NO_FAULTS, Faults
 
 _ROLE_SECONDS = 10.0
+
+Done = Callable[[Sequence[DeliveryResult] | Exception], None]
 
 
 class DeliveryRoles:
@@ -83,6 +85,7 @@ class RemoteAgent:
 
     def __init__(self, roles: DeliveryRoles) -> None:
         self._roles = roles
+        self._waiting: set[asyncio.Task[None]] = set()
 
     async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
         """Raises DeliveryError. A process that ends says nothing about its transport: only what it had must wait."""
@@ -95,16 +98,8 @@ class RemoteAgent:
         except LinkLost:
             return _nobody_knows(request)
 
-    def begin(
-        self,
-        request: DeliveryRequest,
-        content: Content,
-        done: Callable[[Sequence[DeliveryResult] | Exception], None],
-    ) -> bool:
-        """The same where content is at hand and a process is there."""
-        body: bytes | None = b""
-        if request.size < IN_DATABASE_BELOW:
-            body = content.data
+    def begin(self, request: DeliveryRequest, content: Content, done: Done) -> bool:
+        """The same where a process is there; content from the database is fetched first."""
 
         def answered(head: bytes | LinkLost) -> None:
             try:
@@ -112,7 +107,27 @@ class RemoteAgent:
             except DeliveryError as error:
                 done(error)
 
-        return body is not None and self._roles.begin(request, body, answered)
+        def fetched(data: bytes | SpoolError) -> None:
+            if isinstance(data, SpoolError):
+                done(data)
+            elif not self._roles.begin(request, data, answered):
+                task = asyncio.ensure_future(self._wait(request, content, done))
+                self._waiting.add(task)
+                task.add_done_callback(self._waiting.discard)
+
+        if request.size >= IN_DATABASE_BELOW:
+            return self._roles.begin(request, b"", answered)
+        if content.data is None and isinstance(content, StoredContent):
+            content.fetch(fetched)
+            return True
+        return content.data is not None and self._roles.begin(request, content.data, answered)
+
+    async def _wait(self, request: DeliveryRequest, content: Content, done: Done) -> None:
+        try:
+            answer: Sequence[DeliveryResult] | Exception = await self.deliver(request, content)
+        except Exception as error:
+            answer = error
+        done(answer)
 
 
 def _results(answer: Any) -> Sequence[DeliveryResult]:

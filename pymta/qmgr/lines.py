@@ -95,6 +95,8 @@ def seconds(delay: float, resolution: int) -> str:
     """Two significant digits, at most `resolution` decimals, no trailing zeros (delay_logging_resolution_limit)."""
     if delay < 0.995 and resolution == 2:
         return _HUNDREDTHS[int(max(delay, 0.0) * 100 + 0.5)]
+    if delay >= 10:
+        return str(int(delay + 0.5))
     return _seconds(delay, resolution)
 
 

@@ -10,7 +10,7 @@ import contextlib
 import errno
 import os
 import zlib
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,12 +100,15 @@ def _cached(descriptor: int, position: int, wanted: int) -> bytes:
     return bytes(_cache_window[:size])
 
 
+Fetched = Callable[[bytes | SpoolError], None]
+
+
 class StoredContent:
-    """`ports.Content` in the database; read once, then at hand."""
+    """`ports.Content` in the database; read once, then at hand. `read` calls back with it, or why there is none."""
 
     __slots__ = ("_data", "_read", "size")
 
-    def __init__(self, read: Callable[[], Awaitable[bytes]], size: int) -> None:
+    def __init__(self, read: Callable[[Fetched], None], size: int) -> None:
         self._read = read
         self._data: bytes | None = None
         self.size = size
@@ -114,11 +117,28 @@ class StoredContent:
     def data(self) -> bytes | None:
         return self._data
 
+    def fetch(self, done: Fetched) -> None:
+        """Have `done` called once the content is at hand, with it, or with why it is not."""
+
+        def fetched(data: bytes | SpoolError) -> None:
+            if isinstance(data, bytes):
+                self._data = data
+            done(data)
+
+        self._read(fetched)
+
     async def chunks(self, limit: int = 65536) -> AsyncIterator[bytes]:
-        if self._data is None:
-            self._data = await self._read()
-        for start in range(0, len(self._data), limit):
-            yield self._data[start : start + limit]
+        data = self._data if self._data is not None else await self._fetched()
+        for start in range(0, len(data), limit):
+            yield data[start : start + limit]
+
+    async def _fetched(self) -> bytes:
+        waiter: asyncio.Future[bytes | SpoolError] = asyncio.get_running_loop().create_future()
+        self.fetch(lambda data: None if waiter.done() else waiter.set_result(data))
+        data = await waiter
+        if isinstance(data, SpoolError):
+            raise data
+        return data
 
 
 class SpooledContent:

@@ -295,9 +295,10 @@ class Reader:
             (queue_id, after, limit),
         )
 
-    def content(self, queue_id: QueueId) -> bytes | None:
-        rows = self._all("SELECT data FROM content WHERE queue_id = ?", (queue_id,))
-        return rows[0][0] if rows else None
+    def contents(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, bytes]:
+        """The contents that are in the database."""
+        query = f"SELECT queue_id, data FROM content WHERE queue_id IN {_IDS}"
+        return dict(self._all(query, (json.dumps(list(queue_ids)),)))
 
     def content_sizes(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, int]:
         """The size of each content that is in the database."""

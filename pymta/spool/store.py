@@ -26,6 +26,7 @@ from pymta.spool.content import (
     sync_directory,
 )
 from pymta.spool.faults import NO_FAULTS, Faults
+from pymta.spool.fetching import ContentFetcher
 from pymta.spool.handover import HandedContent
 from pymta.spool.ids import QueueIds
 from pymta.spool.lock import SpoolLock
@@ -122,6 +123,7 @@ class SqliteSpool:
         self._ids: QueueIds | None = None
         self._lost: SpoolError | None = None
         self._cleaning: asyncio.Future[None] | None = None
+        self._fetcher = ContentFetcher(self._read_contents)
 
     # -- opening and closing
 
@@ -351,13 +353,10 @@ class SqliteSpool:
     def content(self, entry: QueueEntry) -> Content:
         if entry.size >= IN_DATABASE_BELOW:
             return FileContent(file_path(self._content, entry.queue_id), entry.size)
-        return StoredContent(lambda: self._read_content(entry.queue_id), entry.size)
+        return StoredContent(partial(self._fetcher.fetch, entry.queue_id), entry.size)
 
-    async def _read_content(self, queue_id: QueueId) -> bytes:
-        data = await self._read(lambda reader: reader.content(queue_id))
-        if data is None:
-            raise SpoolError(f"{queue_id}: content is missing")
-        return data
+    async def _read_contents(self, queue_ids: Sequence[QueueId]) -> dict[QueueId, bytes]:
+        return await self._read(lambda reader: reader.contents(queue_ids))
 
     async def due(self, now: float, limit: int, after: tuple[float, QueueId] = (0.0, "")) -> list[QueueEntry]:
         found: list[QueueEntry] = []
