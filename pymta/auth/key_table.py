@@ -101,6 +101,10 @@ class TableRules:
             if "%" not in row.domain + row.key
         )
 
+    def shared_keys(self) -> list[str]:
+        """Keys of rows that stand for every domain; a key whose own name has a `%` is one domain's."""
+        return [row.key for row in self._keys.content().values() if row.domain == "%" and "%" not in row.key]
+
     def dangling(self) -> list[str]:
         """Rows of the SigningTable whose key is not in the KeyTable, one message each."""
         keys = self._keys.content()

@@ -14,6 +14,7 @@ from pymta.auth.dkim_sign_keys import KeyPolicy, KeyStore, barred
 from pymta.auth.dkim_sign_record import Comparison, compare, record_name, record_text, zone_line
 from pymta.auth.dkim_sign_rules import PATH_STARTS, Rules, SignatureRule, SigningProblem, as_path, is_domain
 from pymta.auth.dkim_sign_settings import SigningSettings
+from pymta.auth.key_table import TableRules
 from pymta.auth.keys import KeyProblem, SigningKey, generate_private_key, parse_private_key
 from pymta.auth.opendkim import OpenDkimConfig
 from pymta.auth.opendkim_datasets import Source
@@ -167,18 +168,26 @@ class Configured:
         if self.settings.dkim_opendkim_config:
             self._opendkim = OpenDkimConfig.read(self.directory / self.settings.dkim_opendkim_config)
             self.base, safe = self._opendkim.base, self._opendkim.flag("RequireSafeKeys", safe)
-        self.table = self._table()
+        self.table = self._table("KeyTable", self.settings.dkim_key_table)
+        self.signing_table = self._table("SigningTable", self.settings.dkim_signing_table)
+        self.is_multiple = (
+            self._opendkim.flag("MultipleSignatures", False)
+            if self._opendkim
+            else self.settings.dkim_multiple_signatures
+        )
         self._account = _signing_account(config)
         self._keys = KeyStore(KeyPolicy(self.base, safe, self.settings.dkim_minimum_key_bits))
 
-    def _table(self) -> Path | None:
-        """The KeyTable's file."""
-        text = self._opendkim.text("KeyTable") if self._opendkim else self.settings.dkim_key_table
-        return Source.parse(text, self.base, "KeyTable").path if text else None
+    def _table(self, name: str, own: str) -> Path | None:
+        """The file of one of OpenDKIM's tables; `own` is how our parameter says it."""
+        text = self._opendkim.text(name) if self._opendkim else own
+        return Source.parse(text, self.base, name).path if text else None
 
     def paths(self) -> list[Path]:
-        """The key files in use."""
-        return [(self.base / rule.key).resolve() for rule in self.rules if rule.key.startswith(PATH_STARTS)]
+        """The key files in use, those of rows for every domain included."""
+        shared = self._source.shared_keys() if isinstance(self._source, TableRules) else []
+        keys = [*(rule.key for rule in self.rules), *shared]
+        return [(self.base / key).resolve() for key in keys if key.startswith(PATH_STARTS)]
 
     def load(self, source: str) -> SigningKey:
         """The key that a rule names; root finds what the account that signs will find. Raises KeyProblem."""

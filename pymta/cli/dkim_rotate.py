@@ -51,7 +51,8 @@ class Rotation:
         if not is_domain(self._selector.lower()) or self._selector == rule.selector:
             raise ConfigError(f'found "{self._selector}", expected a new selector', name="-n")
         self._old_path = configured.base / rule.key
-        self._path = self._old_path.with_name(f"{self._selector}.private")
+        name = self._selector if self._old_path.stem == rule.selector else f"{rule.domain}.{self._selector}"
+        self._path = self._old_path.with_name(f"{name}.private")
 
     async def run(self, resolver: Resolver) -> int:
         """Exit status 1 where DNS did not have the record in time; nothing was switched then."""
@@ -117,6 +118,8 @@ def switch(configured: Configured, rule: SignatureRule, selector: str, path: Pat
         text = edit_main(
             read_text(file), Action.SET, {"dkim_keys": _keys(configured, rule, selector, path)}, str(file), []
         )
+    elif configured.table and (shared := _shared_row(read_text(configured.table), rule)):
+        return give_own_row(configured, rule, selector, path, shared)
     else:
         file = configured.table or configured.directory / configured.settings.dkim_opendkim_config
         change = _table_line if configured.table else _opendkim_line
@@ -126,6 +129,48 @@ def switch(configured: Configured, rule: SignatureRule, selector: str, path: Pat
         raise ConfigError(f"the line that names {rule.selector} and {rule.key} was not found", name=str(file))
     replace_file(file, text)
     return str(file)
+
+
+def give_own_row(configured: Configured, rule: SignatureRule, selector: str, path: Path, shared: str) -> str:
+    """Take a domain out of the KeyTable's row `shared`, whose `%` stands for every domain; returns the file changed.
+
+    The KeyTable comes first: a key that nothing names changes nothing yet.
+    """
+    keys, senders = configured.table, configured.signing_table
+    if keys is None or senders is None or configured.is_multiple:
+        why = "MultipleSignatures would sign with both" if configured.is_multiple else "the SigningTable is no file"
+        raise ConfigError(f'the row "{shared}" stands for every domain, and {why}: give {rule.domain} rows of its own')
+    name = record_name(selector, rule.domain)
+    lines = read_text(senders).splitlines(keepends=True)
+    at = next((number for number, line in enumerate(lines) if _names(line, shared)), None)
+    if at is None:
+        raise ConfigError(f'no line names the key "{shared}"', name=str(senders))
+    pattern = f"*@{rule.domain}" if "*" in lines[at].split()[0] else rule.domain
+    replace_file(keys, f"{name} {rule.domain}:{selector}:{path}\n{read_text(keys)}")
+    replace_file(senders, "".join([*lines[:at], f"{pattern} {name}\n", *lines[at:]]))
+    return str(senders)
+
+
+def _shared_row(text: str, rule: SignatureRule) -> str:
+    """The name of the KeyTable's row from which `rule` comes by way of a `%`; empty where it is written out."""
+    for line in text.splitlines():
+        match = _TABLE_LINE.fullmatch(line)
+        parts = [part.strip() for part in match[2].split(":", 2)] if match else []
+        if match and len(parts) == 3 and "%" in parts[0] + parts[2]:
+            domain, selector, key = parts
+            if (domain in ("%", rule.domain), selector, key.replace("%", rule.domain)) == (
+                True,
+                rule.selector,
+                rule.key,
+            ):
+                return match[1].strip()
+    return ""
+
+
+def _names(line: str, key: str) -> bool:
+    """Whether a line of the SigningTable names this key."""
+    match = _TABLE_LINE.fullmatch(line)
+    return match is not None and match[2].partition(":")[0].strip().lower() == key.lower()
 
 
 def _keys(configured: Configured, rule: SignatureRule, selector: str, path: Path) -> str:

@@ -8,8 +8,9 @@ import pytest
 
 from pymta.auth.dkim_sign_record import compare, record_text, zone_line
 from pymta.auth.keys import parse_private_key
-from pymta.cli.dkim import main
+from pymta.cli.dkim import Configured, main
 from pymta.cli.dkim_rotate import next_selector
+from pymta.config import Config
 from pymta.model.dns import Answer, Lookup
 from pymta.testing import FakeResolver
 from tests.support.dkim_signing import private_key, record, write_key
@@ -158,7 +159,8 @@ class Publishing(FakeResolver):
         self.folder = folder
 
     async def query(self, name: str, rdtype: str) -> Answer:
-        path = self.folder / f"{name.partition('.')[0]}.private"
+        selector = name.partition(".")[0]
+        path = next(self.folder.glob(f"*{selector}.private"))
         self.zones[name] = {"TXT": [record(path.read_bytes())]}
         return await super().query(name, rdtype)
 
@@ -201,6 +203,36 @@ class TestRotate:
         assert table.read_text() == (
             f"# keys\none\texample.com:fresh:{folder}/fresh.private # this\ntwo example.org:mail:{path}\n"
         )
+
+    @pytest.mark.parametrize(
+        ("key", "new"),
+        [("%.private", "example.com.mail2.private"), ("mail.private", "mail2.private")],
+    )
+    def test_a_row_for_every_domain_stays(self, folder: Path, key: str, new: str) -> None:
+        """The domain gets rows of its own; the others go on with the old key."""
+        old = write_key(folder / key.replace("%", "example.com"))
+        keys, senders = folder / "KeyTable", folder / "SigningTable"
+        keys.write_text(f"any %:mail:{folder}/{key}\n")
+        senders.write_text("boss@example.com boss\n*@example.com any\n* any:x@%\n")
+        configure(folder, f"dkim_key_table = {keys}\ndkim_signing_table = refile:{senders}")
+        assert main(["-c", str(folder), "rotate", "-d", "example.com"], Publishing(folder)) == 0
+        name = "mail2._domainkey.example.com"
+        assert keys.read_text() == f"{name} example.com:mail2:{folder}/{new}\nany %:mail:{folder}/{key}\n"
+        assert senders.read_text() == f"boss@example.com boss\n*@example.com {name}\n*@example.com any\n* any:x@%\n"
+        in_use = Configured(Config.load(folder)).paths()
+        assert (old.resolve() in in_use) == ("%" not in key)
+
+    def test_a_row_for_every_domain_beside_several_signatures(
+        self, folder: Path, capsys: pytest.CaptureFixture[str]
+    ) -> None:
+        write_key(folder / "example.com.private")
+        (folder / "KeyTable").write_text(f"any %:mail:{folder}/%.private\n")
+        (folder / "SigningTable").write_text("* any\n")
+        tables = f"dkim_key_table = {folder}/KeyTable\ndkim_signing_table = refile:{folder}/SigningTable"
+        configure(folder, f"{tables}\ndkim_multiple_signatures = yes")
+        assert main(["-c", str(folder), "rotate", "-d", "example.com"], Publishing(folder)) == 1
+        assert "give example.com rows of its own" in capsys.readouterr().err
+        assert (folder / "SigningTable").read_text() == "* any\n"
 
     def test_opendkim_conf(self, folder: Path) -> None:
         path = write_key(folder / "mail.private")
