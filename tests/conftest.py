@@ -16,17 +16,9 @@ _FOLDER = pytest.StashKey[str]()
 def pytest_configure(config: pytest.Config) -> None:
     """A folder of this run's own: pytest's common one is closed to mail_owner by every other run that starts."""
     if config.option.basetemp is None and not hasattr(config, "workerinput"):
-        folder = tempfile.mkdtemp(prefix="pymta-tests-")
-        config.stash[_FOLDER] = folder
-        config.option.basetemp = str(Path(folder) / "tests")
-        _keep_bytecode(Path(folder))
-
-
-def _keep_bytecode(folder: Path) -> None:
-    """Where nothing that was compiled may be kept, each program that a test starts would compile itself anew."""
-    if os.environ.pop("PYTHONDONTWRITEBYTECODE", ""):
-        os.environ["PYTHONPYCACHEPREFIX"] = str(folder / "bytecode")
-        folder.chmod(0o755)  # programs give up root and go on importing
+        config.stash[_FOLDER] = config.option.basetemp = tempfile.mkdtemp(prefix="pymta-tests-")
+        # Programs that tests start, hundreds of them, would each compile all that they import.
+        os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 def pytest_sessionfinish(session: pytest.Session, exitstatus: int) -> None:

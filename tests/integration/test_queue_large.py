@@ -13,7 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 
 from bench.large_queue import fill
-from bench.measure import memory_kib
+from bench.measure import cpu_seconds, memory_kib
 from pymta.runtime.places import SpoolPlaces
 from tests.support.system import PymtaSystem, eventually
 
@@ -36,16 +36,16 @@ def system(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PymtaSystem]:
     if os.geteuid() == 0:
         for path in [folder / "spool", queue.parent, queue, *queue.iterdir()]:
             shutil.chown(path, "mail")
-    start = time.monotonic()
     system.start()
-    system.environment = {"STARTED_AFTER": str(time.monotonic() - start)}
+    assert system.process is not None
+    # Of CPU: how long that takes is a matter of what else the machine does.
+    system.environment = {"START_SECONDS": str(cpu_seconds(system.process.pid))}
     yield system
     system.stop()
 
 
 def test_it_starts_within_two_seconds_in_bounded_memory(system: PymtaSystem) -> None:
-    # The interpreter's own start and the first poll of the port are in this.
-    assert float(system.environment["STARTED_AFTER"]) < 4.0
+    assert float(system.environment["START_SECONDS"]) < 2.0  # the interpreter's own start included
     assert system.process is not None
     assert memory_kib(system.process.pid, "VmHWM") < 250 * 1024
 
