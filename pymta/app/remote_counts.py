@@ -36,9 +36,9 @@ class ClientCounts:
             return count, 1, 0.0
         return count, *counts.add(network, CONNECTION, self._clock.monotonic(), time_unit)
 
-    def counted(self, service: str, network: str, event: str, time_unit: float) -> tuple[int, float]:
+    def counted(self, service: str, network: str, event: str, time_unit: float, amount: int) -> tuple[int, float]:
         """How many of these events there were in this window, and when it began."""
-        return self._counts[service].add(network, event, self._clock.monotonic(), time_unit)
+        return self._counts[service].add(network, event, self._clock.monotonic(), time_unit, amount)
 
     def held(self, link: Link, service: str, network: str, count: int) -> None:
         """What a role has open, perhaps since before we began."""
@@ -75,7 +75,7 @@ class RemoteCounts:
 
     async def opened(self, service: str, network: str, time_unit: float) -> tuple[int, int]:
         if self._is_alone:
-            rate = await self.counted(service, network, CONNECTION, time_unit) if time_unit else 1
+            rate = await self.counted(service, network, CONNECTION, time_unit, 1) if time_unit else 1
             self._open[service, network] += 1
             return self._open[service, network], rate
         count, rate, start = await self._upstream.ask(Kind.OPENED, (service, network, time_unit))
@@ -84,9 +84,10 @@ class RemoteCounts:
             self._note(service, network, CONNECTION, start, time_unit)
         return int(count), int(rate)
 
-    async def counted(self, service: str, network: str, event: str, time_unit: float) -> int:
-        count, start = await self._upstream.ask(Kind.COUNTED, (service, network, event, time_unit))
-        self._note(service, network, event, start, time_unit)
+    async def counted(self, service: str, network: str, event: str, time_unit: float, amount: int) -> int:
+        count, start = await self._upstream.ask(Kind.COUNTED, (service, network, event, time_unit, amount))
+        if amount:
+            self._note(service, network, event, start, time_unit)
         return int(count)
 
     def _note(self, service: str, network: str, event: str, start: float, time_unit: float) -> None:

@@ -34,7 +34,7 @@ from pymta.protocol.smtp.server_events import (
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.runtime.tls_session import channel_bindings
 from pymta.smtpd.desk import Desk
-from pymta.smtpd.limits import TLS_SESSION
+from pymta.smtpd.rates import ClientRates
 from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.tls import ServerTls
 
@@ -51,8 +51,8 @@ class Host(Protocol):
 
     tls: ServerTls | None
     sasl: SaslService | None
+    rates: ClientRates
 
-    async def count(self, event: str, client: Client) -> Reply | None: ...
     async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply: ...
     def left(self, connection: Connection, client: Client | None) -> None: ...
 
@@ -280,22 +280,27 @@ class Connection(aiosmtpd.smtp.SMTP):
             await self._desk.abort(draft)
 
     async def _count(self, event: CountCommand, session: ServerSession) -> None:
-        session.counted(await self._host.count(event.verb, session.client))
+        session.counted(await self._host.rates.count(event.verb, session.client))
 
     async def _prepare_tls(self, event: PrepareTls, session: ServerSession) -> None:
-        session.tls_prepared(await self._host.count(TLS_SESSION, session.client))
+        session.tls_prepared(await self._host.rates.may_begin_tls(session.client))
 
     async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
         """No step in between: what comes behind our 220 is the handshake's."""
         self._flush(session)
         assert self._host.tls is not None, "a session begins TLS only where it is offered"
+        if self._awaits_tls and await self._host.rates.may_begin_tls(session.client):
+            session.tls_started(None)
+            return
         first_bytes = bytes(self._early) if self._awaits_tls else b""
         self._early.clear()
         self._is_shaking_hands, self._awaits_tls = True, False
         try:
             self.wire, tls = await self._host.tls.accept(self.accepted, self, first_bytes)
+            refusal = None if self._is_resumed() else await self._count_tls(session)
         except HandshakeError as error:
             self._host.tls.note_failure(session.label, error)
+            await self._count_tls(session)
             self._is_lost = True
             session.tls_started(None)
             return
@@ -304,11 +309,17 @@ class Connection(aiosmtpd.smtp.SMTP):
         self.transport, self._is_reading = self.wire, True
         self.wire.set_write_buffer_limits(high=WRITE_BEHIND)
         self._extend_deadline(0)
-        session.tls_started(tls)
+        session.tls_started(tls, refusal)
         session.receive_data(bytes(self._early))
         self._early.clear()
         if self._has_eof:
             session.receive_eof()
+
+    def _is_resumed(self) -> bool:
+        return bool(self.wire.get_extra_info("ssl_object").session_reused)
+
+    async def _count_tls(self, session: ServerSession) -> Reply | None:
+        return await self._host.rates.tls_begun(session.client, myhostname=self._settings.myhostname)
 
     async def _step_authentication(self, event: Authenticate, session: ServerSession) -> None:
         self._flush(session)

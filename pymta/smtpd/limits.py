@@ -44,13 +44,16 @@ class Counts:
     def open_count(self, network: str) -> int:
         return self._open[network]
 
-    def add(self, network: str, event: str, now: float, time_unit: float) -> tuple[int, float]:
-        """Count an event; gives how many of its kind there were in this window, it included, and the window's start."""
+    def add(self, network: str, event: str, now: float, time_unit: float, amount: int = 1) -> tuple[int, float]:
+        """Count an event; gives how many of its kind there were in this window, it included, and the window's start.
+
+        `amount` 0 only looks.
+        """
         self._sweep(now, time_unit)
         window = self._recent.get(network)
         if window is None or now - window.start >= time_unit:
             window = self._recent[network] = Window(now)
-        window.events[event] += 1
+        window.events[event] += amount
         return window.events[event], window.start
 
     def note(self, network: str, event: str, start: float, now: float, time_unit: float) -> None:
@@ -92,7 +95,7 @@ class SharedCounts(Protocol):
     """The same for several processes together, by service; raises where the numbers cannot be known."""
 
     async def opened(self, service: str, network: str, time_unit: float) -> tuple[int, int]: ...
-    async def counted(self, service: str, network: str, event: str, time_unit: float) -> int: ...
+    async def counted(self, service: str, network: str, event: str, time_unit: float, amount: int) -> int: ...
     def closed(self, service: str, network: str) -> None: ...
 
 
@@ -126,9 +129,9 @@ class ConnectionLimits:
         """Count a connection; gives how many are open and how many began in this window, it included."""
         return self._counts.opened(self.network(address), now, self.window)
 
-    def counted(self, address: str, event: str, now: float) -> int:
-        """Count an event; gives how many of its kind there were in this window, it included."""
-        return self._counts.add(self.network(address), event, now, self.time_unit)[0]
+    def counted(self, address: str, event: str, now: float, amount: int = 1) -> int:
+        """Count an event; gives how many of its kind there were in this window, it included. 0 only looks."""
+        return self._counts.add(self.network(address), event, now, self.time_unit, amount)[0]
 
     def closed(self, address: str) -> None:
         self._counts.closed(self.network(address))

@@ -75,7 +75,7 @@ class SmtpServer:
         )
         tls_sessions = self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0
         self._gate = Gate(settings, tables, clock, log, name, shared_counts, tls_sessions=tls_sessions)
-        self.count = self._gate.rates.refusal
+        self.rates = self._gate.rates
         self._sessions = Sessions(settings, self.desk, tables, self.tls, sasl, commands, self._gate.rates.verbs)
         self._settings = settings
         self._resolver = resolver

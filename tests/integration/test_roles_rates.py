@@ -1,9 +1,12 @@
 """Rates of clients over several processes: exact, and not forgotten when one of them ends."""
 
+import functools
 import os
 import re
 import signal
 import smtplib
+import socket
+import ssl
 from collections.abc import Callable
 
 import pytest
@@ -71,3 +74,41 @@ def test_recipients_are_counted_over_sessions(pymta_system: Start, model: str) -
     assert codes == [250] * 4 + [450] * 2
     line = "warning: Recipient address rate limit exceeded: 6 from localhost[127.0.0.1] for service "
     eventually(lambda: line in system.log)
+
+
+def handshake(system: PymtaSystem, session: ssl.SSLSession | None = None) -> tuple[str, ssl.SSLSession | None]:
+    """What is said to STARTTLS, or to EHLO behind it; and the session, to be resumed."""
+    with socket.create_connection(("127.0.0.1", system.port), 10) as connection:
+        connection.recv(1000)
+        connection.sendall(b"STARTTLS\r\n")
+        reply = connection.recv(1000)
+        if not reply.startswith(b"220"):
+            return reply.decode()[:9], None
+        with _client().wrap_socket(connection, session=session) as secured:
+            secured.sendall(b"EHLO x\r\n")
+            return secured.recv(1000).decode()[:9].strip(), secured.session
+
+
+@functools.cache
+def _client() -> ssl.SSLContext:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    # Here the session is known when the handshake is done.
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+def test_who_resumes_a_tls_session_begins_no_new_one(pymta_system: Start) -> None:
+    system = pymta_system(
+        {
+            "process_model": "roles",
+            "smtpd_processes": "1",
+            "smtpd_tls_security_level": "may",
+            "smtpd_client_new_tls_session_rate_limit": "2",
+            "smtpd_client_event_limit_exceptions": "",
+        }
+    )
+    reply, session = handshake(system)
+    assert reply.startswith("250") and session is not None
+    assert [handshake(system, session)[0][:3] for _ in range(3)] == ["250"] * 3
+    assert [handshake(system)[0][:9] for _ in range(3)] == ["250-mail.", "421 4.7.0", "454 4.7.0"]

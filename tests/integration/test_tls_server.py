@@ -276,7 +276,13 @@ async def test_new_tls_sessions_are_limited() -> None:
         smtpd_client_new_tls_session_rate_limit="2", smtpd_client_event_limit_exceptions="", **OFFERS
     ) as server:
         for _ in range(2):
-            (await _secured(server)).close()
+            talk = await _secured(server)
+            assert (await talk.ask("NOOP")).startswith("250")
+            talk.close()
+        talk = await _secured(server)
+        goodbye = "421 4.7.0 mx.example.com Error: too many new TLS sessions from localhost[127.0.0.1]"
+        assert await talk.reply() == goodbye
+        assert await talk.reply() == ""
         talk = await server.talk()
         await talk.reply()
         refusal = "454 4.7.0 Error: too many new TLS sessions from localhost[127.0.0.1]"

@@ -13,7 +13,7 @@ from pymta.model.reply import Reply
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_events import CountCommand, ServerSignal
 from pymta.protocol.smtp.server_options import ServerOptions
-from pymta.smtpd.limits import TLS_SESSION, ConnectionLimits, Counts
+from pymta.smtpd.limits import ConnectionLimits, Counts
 from pymta.smtpd.rates import ClientRates, rates
 from pymta.tables import TableFactory
 from pymta.testing import ManualClock, RecordingLog
@@ -101,38 +101,51 @@ def service(log: RecordingLog, clock: ManualClock, **limits: int) -> ClientRates
             "450 4.7.1 Error: too many AUTH commands from 192.0.2.9",
             "AUTH command rate limit exceeded: 3",
         ),
-        (
-            "tls_sessions",
-            TLS_SESSION,
-            "454 4.7.0 Error: too many new TLS sessions from client.example.net[192.0.2.9]",
-            "New TLS session rate limit exceeded: 3",
-        ),
     ],
 )
 async def test_the_limit_and_its_window(log: RecordingLog, limit: str, event: str, reply: str, line: str) -> None:
     clock = ManualClock()
     limited = service(log, clock, **{limit: 2})
-    assert [await limited.refusal(event, CLIENT) for _ in range(2)] == [None, None]
+    assert [await limited.count(event, CLIENT) for _ in range(2)] == [None, None]
     # The whole network, 24 bits of it, counts as one.
-    assert await limited.refusal(event, Client(address="192.0.3.1")) is None
-    assert str(await limited.refusal(event, CLIENT)) == reply
+    assert await limited.count(event, Client(address="192.0.3.1")) is None
+    assert str(await limited.count(event, CLIENT)) == reply
     assert log.lines == [f"{line} from client.example.net[192.0.2.9] for service smtp"]
-    assert await limited.refusal(event, Client(address="198.51.100.1")) is None
+    assert await limited.count(event, Client(address="198.51.100.1")) is None
     clock.advance(59.9)
-    assert await limited.refusal(event, CLIENT) is not None
+    assert await limited.count(event, CLIENT) is not None
     clock.advance(0.1)
-    assert await limited.refusal(event, CLIENT) is None
+    assert await limited.count(event, CLIENT) is None
+
+
+async def test_new_tls_sessions(log: RecordingLog) -> None:
+    """The one too many is told goodbye after its handshake, the next one is not begun."""
+    limited = service(log, ManualClock(), tls_sessions=2)
+    for _ in range(2):
+        assert await limited.may_begin_tls(CLIENT) is None
+        assert await limited.tls_begun(CLIENT, myhostname="mx") is None
+    assert await limited.may_begin_tls(CLIENT) is None
+    goodbye = await limited.tls_begun(CLIENT, myhostname="mx")
+    assert str(goodbye) == "421 4.7.0 mx Error: too many new TLS sessions from client.example.net[192.0.2.9]"
+    refusal = await limited.may_begin_tls(CLIENT)
+    assert str(refusal) == "454 4.7.0 Error: too many new TLS sessions from client.example.net[192.0.2.9]"
+    assert log.lines == [
+        "New TLS session rate limit exceeded: 3 from client.example.net[192.0.2.9] for service smtp",
+        "Refusing STARTTLS request from client.example.net[192.0.2.9] for service smtp",
+    ]
+    assert limited.verbs == frozenset()
+    assert await service(log, ManualClock()).tls_begun(CLIENT, myhostname="mx") is None
 
 
 async def test_kinds_of_events_have_one_window(log: RecordingLog) -> None:
     """anvil(8): a window that is over is over for all of them."""
     clock = ManualClock()
     limited = service(log, clock, messages=1, recipients=1)
-    await limited.refusal("MAIL", CLIENT)
+    await limited.count("MAIL", CLIENT)
     clock.advance(50)
-    assert await limited.refusal("RCPT", CLIENT) is None
+    assert await limited.count("RCPT", CLIENT) is None
     clock.advance(11)
-    assert await limited.refusal("RCPT", CLIENT) is None
+    assert await limited.count("RCPT", CLIENT) is None
 
 
 async def test_what_cannot_be_counted_is_refused_for_now(log: RecordingLog) -> None:
@@ -143,7 +156,7 @@ async def test_what_cannot_be_counted_is_refused_for_now(log: RecordingLog) -> N
     settings = rates(messages=1, recipients=0, logins=0, tls_sessions=0)
     nobody = TableFactory(Path("/")).network_list("")
     limited = ClientRates("smtp", settings, ConnectionLimits(0, 0, 60.0), nobody, ManualClock(), log, Away())  # type: ignore[arg-type]
-    assert str(await limited.refusal("MAIL", CLIENT)) == "451 4.3.0 Temporary lookup failure"
+    assert str(await limited.count("MAIL", CLIENT)) == "451 4.3.0 Temporary lookup failure"
 
 
 class Wire:
@@ -188,38 +201,38 @@ async def test_roles_count_together_and_a_new_queue_manager_hears_of_it() -> Non
     clock = ManualClock()
     wire = Wire(clock)
     one, two = wire.role(), wire.role()
-    assert await one.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 1
+    assert await one.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 1
     clock.advance(10)
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 2
-    assert await two.counted("smtp", "192.0.2.9", "RCPT", 60.0) == 1
-    assert await two.counted("submission", "192.0.2.9", "MAIL", 60.0) == 1
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 2
+    assert await two.counted("smtp", "192.0.2.9", "RCPT", 60.0, 1) == 1
+    assert await two.counted("submission", "192.0.2.9", "MAIL", 60.0, 1) == 1
     assert await one.opened("smtp", "192.0.2.9", 60.0) == (1, 1)
     assert await two.opened("smtp", "192.0.2.9", 60.0) == (2, 2)
     wire.restart(lambda roles: roles[::-1])
-    assert await one.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 3
-    assert await one.counted("smtp", "192.0.2.9", "RCPT", 60.0) == 2
+    assert await one.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 3
+    assert await one.counted("smtp", "192.0.2.9", "RCPT", 60.0, 1) == 2
     assert await one.opened("smtp", "192.0.2.9", 60.0) == (3, 3)
     # Again, with what was counted since then; and the window ends when it would have.
     wire.restart()
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 4
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 4
     clock.advance(49.9)
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 5
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 5
     clock.advance(0.1)
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 1
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 1
     wire.restart()
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 2
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 2
 
 
 async def test_a_client_that_is_faster_than_a_role_s_word_loses_nothing() -> None:
     clock = ManualClock()
     wire = Wire(clock)
     one, two = wire.role(), wire.role()
-    await one.counted("smtp", "192.0.2.9", "MAIL", 60.0)
+    await one.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1)
     clock.advance(5)
     wire.there = ClientCounts(clock)
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 1
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 1
     one.announce()
-    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0) == 3
+    assert await two.counted("smtp", "192.0.2.9", "MAIL", 60.0, 1) == 3
 
 
 async def test_what_clients_did_outlives_a_role_and_its_connections_do_not() -> None:
@@ -227,10 +240,10 @@ async def test_what_clients_did_outlives_a_role_and_its_connections_do_not() -> 
     ended = wire.role()
     link: Any = ended._upstream._link  # type: ignore[attr-defined]
     await ended.opened("smtp", "192.0.2.9", 60.0)
-    await ended.counted("smtp", "192.0.2.9", "AUTH", 60.0)
+    await ended.counted("smtp", "192.0.2.9", "AUTH", 60.0, 1)
     wire.there.forget(link)
     successor = wire.role()
-    assert await successor.counted("smtp", "192.0.2.9", "AUTH", 60.0) == 2
+    assert await successor.counted("smtp", "192.0.2.9", "AUTH", 60.0, 1) == 2
     assert await successor.opened("smtp", "192.0.2.9", 60.0) == (1, 2)
 
 
@@ -253,4 +266,4 @@ def test_memory_is_that_of_active_clients() -> None:
 
 async def test_addresses_that_are_none_do_no_harm(log: RecordingLog) -> None:
     limited = service(log, ManualClock(), messages=1)
-    assert [await limited.refusal("MAIL", Client(address="unknown")) is None for _ in range(2)] == [True, False]
+    assert [await limited.count("MAIL", Client(address="unknown")) is None for _ in range(2)] == [True, False]

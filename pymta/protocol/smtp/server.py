@@ -180,8 +180,9 @@ class ServerSession:
     def authenticated(self, step: SaslStep, exchange: object) -> None:
         self._answered(step, exchange)
 
-    def tls_started(self, tls: TlsSession | None) -> None:
-        self._answered(tls)
+    def tls_started(self, tls: TlsSession | None, refusal: Reply | None = None) -> None:
+        """`refusal` is the goodbye to a client that had one session too many."""
+        self._answered(tls, refusal)
 
     def resume(self, *answer: bool | None) -> None:
         self._answered(*answer)

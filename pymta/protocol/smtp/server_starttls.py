@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from pymta.model.reply import Reply
@@ -43,13 +44,17 @@ def _prepared(session: ServerSession, refusal: Reply | None) -> None:
         session.fail(refusal)
         return
     session.reply(_READY)
-    session.ask(StartTls(), lambda tls: _started(session, tls))
+    session.ask(StartTls(), partial(_started, session))
 
 
-def _started(session: ServerSession, tls: TlsSession | None) -> None:
+def _started(session: ServerSession, tls: TlsSession | None, refusal: Reply | None = None) -> None:
     """RFC 3207 4.2: all that was said before is void, and so is what the client sent ahead of the handshake."""
     if tls is None:
         session.give_up_on_client()
+        return
+    if refusal:
+        secure(session, tls)
+        session.give_up(refusal)
         return
     session.count_success()
     session.lines.take_rest()
@@ -65,16 +70,18 @@ def _started(session: ServerSession, tls: TlsSession | None) -> None:
 
 def begin_wrapped(session: ServerSession) -> None:
     """TLS before the greeting (`smtpd_tls_wrappermode`, RFC 8314)."""
-    session.ask(StartTls(), lambda tls: _wrapped(session, tls))
+    session.ask(StartTls(), partial(_wrapped, session))
 
 
-def _wrapped(session: ServerSession, tls: TlsSession | None) -> None:
+def _wrapped(session: ServerSession, tls: TlsSession | None, refusal: Reply | None = None) -> None:
     if tls is None:
         session.give_up_on_client()
         return
     secure(session, tls)
     unmet = _unmet_requirement(session)
-    if unmet:
+    if refusal:
+        session.give_up(refusal)
+    elif unmet:
         session.emit(Note(f"NOQUEUE: abort: TLS from {session.label}: {unmet}"))
         session.give_up(Reply.of(421, f"{session.options.myhostname} Error: {unmet}", "4.7.1"))
     else:
