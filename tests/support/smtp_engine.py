@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from pymta.model.access import PERMIT, AccessContext, Effect, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client, Envelope
 from pymta.model.reply import Reply
+from pymta.model.tls import TlsSession
+from pymta.protocol.smtp.commands import COMMANDS, Command
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_events import (
     NEED_DATA,
@@ -24,6 +26,8 @@ from pymta.protocol.smtp.server_events import (
     Delay,
     Note,
     OpenDraft,
+    PrepareTls,
+    StartTls,
 )
 from pymta.protocol.smtp.server_options import ServerOptions
 
@@ -41,7 +45,10 @@ class Delivered:
 
 @dataclass
 class Drive:
-    """A session and its owner: `send` bytes, get the output back. Everything is permitted unless `policy` says no."""
+    """A session and its owner: `send` bytes, get the output back. Everything is permitted unless `policy` says no.
+
+    A handshake is done at once, and gives `tls` (None: it fails).
+    """
 
     options: ServerOptions = field(default_factory=ServerOptions)
     policy: Callable[[AccessContext], Verdict] = lambda context: PERMIT
@@ -50,10 +57,20 @@ class Drive:
     result: Callable[[str], Reply] = lambda queue_id: Reply.of(250, f"Ok: queued as {queue_id}", "2.0.0")
     client: Client = CLIENT
     greeted: bool = True
+    commands: Sequence[Command] = COMMANDS
+    table: Mapping[str, Command] | None = None
+    tls: TlsSession | None = None
 
     def __post_init__(self) -> None:
         numbers = itertools.count(1)
-        self.session = ServerSession(self.options, self.client, lambda: f"Q{next(numbers)}", complete=self.complete)
+        self.session = ServerSession(
+            self.options,
+            self.client,
+            lambda: f"Q{next(numbers)}",
+            complete=self.complete,
+            commands=self.commands,
+            table=self.table,
+        )
         self.log: list[str] = []
         self.contexts: list[AccessContext] = []
         self.delivered: list[Delivered] = []
@@ -112,6 +129,10 @@ class Drive:
             case Delay(seconds):
                 self.delays.append(seconds)
                 session.resume()
+            case PrepareTls():
+                session.tls_prepared(None)
+            case StartTls():
+                session.tls_started(self.tls)
             case Note(line):
                 self.log.append(line)
             case Close():
