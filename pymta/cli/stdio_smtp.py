@@ -60,7 +60,9 @@ def serve(config_directory: str | None) -> int:
         return Reply.of(250, "Ok: queued", "2.0.0")
 
     # A program on this host may well write all its commands at once.
-    options = replace(session_options(build(SmtpdSettings, config)), forbid_unauth_pipelining=False)
+    options = replace(
+        session_options(build(SmtpdSettings, config)), forbid_unauth_pipelining=False, filters_commands=False
+    )
     StdioSession(options, queue).run(0, 1)
     return os.EX_OK
 

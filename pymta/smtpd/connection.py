@@ -23,6 +23,7 @@ from pymta.protocol.smtp.server_events import (
     Decide,
     Delay,
     Errors,
+    FilterCommand,
     Event,
     FlushSite,
     Note,
@@ -253,6 +254,9 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _decide(self, event: Decide, session: ServerSession) -> None:
         session.decide(await self._desk.decide(event.context, self._draft))
 
+    async def _filter(self, event: FilterCommand, session: ServerSession) -> None:
+        session.filtered(await self._desk.filter_command(event.text))
+
     async def _classify(self, event: Classify, session: ServerSession) -> None:
         session.classified(await self._desk.classify(event.verb))
 
@@ -420,5 +424,6 @@ _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[N
     StartTls: Connection._start_tls,
     Delay: Connection._delay,
     Errors: Connection._report,
+    FilterCommand: Connection._filter,
     FlushSite: Connection._flush_site,
 }

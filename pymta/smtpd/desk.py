@@ -18,7 +18,7 @@ from pymta.protocol.smtp.server_events import CommandKind, Commit, Errors, OpenD
 from pymta.smtpd.inspected import InspectedDraft
 from pymta.smtpd.received import received_header
 from pymta.smtpd.settings import SmtpdSettings
-from pymta.tables import StringList
+from pymta.tables import Maps, StringList
 
 _LOOKUP_FAILED = Reply.of(451, "Temporary lookup failure", "4.3.0")
 _WRITE_FAILED = Reply.of(451, "Error: queue file write error", "4.3.0")
@@ -49,6 +49,7 @@ class Desk:
     authentication: InboundAuthentication | None = None
     flush: SiteFlush | None = None
     notices: ErrorNotices | None = None
+    command_filter: Maps | None = None
 
     async def decide(self, context: AccessContext, draft: Draft | None = None) -> Verdict:
         """The verdict for one stage; at the end of data it knows what `draft` showed about the sender."""
@@ -83,6 +84,14 @@ class Desk:
         except PymtaError as error:
             self._failed(f"looking up command {verb}", error)
         return CommandKind.OTHER
+
+    async def filter_command(self, text: str) -> str | None:
+        """What to do in place of a command; where the table cannot tell, the command stays."""
+        try:
+            return await self.command_filter.find(text) if self.command_filter else None
+        except Exception as error:
+            self._failed(f'smtpd_command_filter: looking up "{text[:100]}"', error)
+            return None
 
     async def flush_site(self, site: str) -> bool | None:
         """Whether mail for `site` is tried now; None where that cannot be known."""

@@ -72,6 +72,7 @@ class SmtpServer:
             authentication=authentication,
             flush=flush,
             notices=notices,
+            command_filter=tables.maps(settings.smtpd_command_filter, "smtpd_command_filter"),
         )
         tls_sessions = self.tls.settings.smtpd_client_new_tls_session_rate_limit if self.tls else 0
         self._gate = Gate(settings, tables, clock, log, name, shared_counts, tls_sessions=tls_sessions)

@@ -39,6 +39,7 @@ class SmtpdSettings:
     smtpd_hard_error_limit: int
     smtpd_helo_required: bool
     smtpd_junk_command_limit: int
+    smtpd_command_filter: str
     smtpd_min_data_rate: int
     smtpd_noop_commands: str
     smtpd_peername_lookup: bool
@@ -79,6 +80,7 @@ def session_options(settings: SmtpdSettings, *, bare_newline_excluded: bool = Fa
         smtputf8_enable=settings.smtputf8_enable,
         strict_smtputf8=settings.strict_smtputf8,
         classified_verbs=bool(settings.smtpd_noop_commands.strip()),
+        filters_commands=bool(settings.smtpd_command_filter),
         paths=PathRules(settings.strict_rfc821_envelopes, settings.allow_min_user, settings.smtputf8_enable),
     )
 

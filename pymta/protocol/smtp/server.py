@@ -37,6 +37,7 @@ from pymta.protocol.smtp.server_events import (
     Note,
     ServerSignal,
 )
+from pymta.protocol.smtp.server_filter import filter_command
 from pymta.protocol.smtp.server_log import Tally, escaped, note_end, reject_line, sasl_words
 from pymta.protocol.smtp.server_message import MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
@@ -161,6 +162,9 @@ class ServerSession:
 
     def decide(self, verdict: Verdict) -> None:
         self._answered(verdict)
+
+    def filtered(self, better: str | None) -> None:
+        self._answered(better)
 
     def classified(self, kind: CommandKind) -> None:
         self._answered(kind)
@@ -361,6 +365,12 @@ class ServerSession:
         except UnicodeDecodeError:
             self.fail(BAD_UTF8)
             return
+        if self.options.filters_commands:
+            filter_command(self, text, self._read_words)
+        else:
+            self._read_words(text)
+
+    def _read_words(self, text: str) -> None:
         words = text.split(None, 1)
         if not words:
             self.fail(BAD_SYNTAX)

@@ -39,6 +39,13 @@ class Decide:
 
 
 @frozen
+class FilterCommand:
+    """A command that may be replaced (`smtpd_command_filter`). Answer: `filtered(better)`, None for as it is."""
+
+    text: str
+
+
+@frozen
 class Classify:
     """A verb that some list may name. Answer: `classified(kind)`."""
 
@@ -157,6 +164,7 @@ Event = (
     Decide
     | Errors
     | Classify
+    | FilterCommand
     | OpenDraft
     | Content
     | Commit

@@ -35,6 +35,7 @@ class ServerOptions:
     without a trusted certificate. `log_tls` and `log_peer_certificate` are what `smtpd_tls_loglevel` asks for.
     `discarded_keywords` are EHLO keywords in upper case that are neither announced nor, for DSN and CHUNKING,
     obeyed. `classified_verbs` tells that `smtpd_noop_commands` is not empty, so that every verb is asked about.
+    With `filters_commands`, every command is asked about before it is read.
     `counted_verbs` are commands that a client may send only so often: each is asked about before it is looked at.
     """
 
@@ -60,6 +61,7 @@ class ServerOptions:
     strict_smtputf8: bool = False
     reject_footer: str = ""
     classified_verbs: bool = False
+    filters_commands: bool = False
     starttls: bool = False
     enforce_tls: bool = False
     tls_wrapper: bool = False
