@@ -16,7 +16,7 @@ from pymta.app.plan import DELIVERY_COMMANDS, SMTP_COMMANDS, Plan, make_plan
 from pymta.app.problems import problems
 from pymta.app.sasl import LoginParts, server_sasl
 from pymta.app.tls import server_tls
-from pymta.auth.dkim_sign import Signer
+from pymta.auth.dkim_sign import SigningSource
 from pymta.auth.dkim_sign_build import make_signer
 from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.auth.inbound import InboundAuthentication
@@ -89,7 +89,7 @@ class Wiring:
         self.rewriter = Rewriter(
             build(RewriteSettings, config), self.tables, self.log("trivial-rewrite"), own_addresses=self._own
         )
-        self._signers: dict[SigningSettings, Signer | None] = {}
+        self._signers: dict[SigningSettings, SigningSource | None] = {}
         self.cleanup = self._cleanup(config)
         self._cleanups = {
             name: self._cleanup(config.for_service(service)) for name, service in self.plan.cleanups.items()
@@ -155,7 +155,7 @@ class Wiring:
             signer=self._signer(config),
         )
 
-    def _signer(self, config: Config) -> Signer | None:
+    def _signer(self, config: Config) -> SigningSource | None:
         """Services whose `dkim_*` parameters are equal share one signer, and so its keys."""
         settings = build(SigningSettings, config)
         if settings not in self._signers:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Sequence
+from typing import Protocol
 
 from pymta.auth.dkim_sign_body import BodyHash
 from pymta.auth.dkim_sign_clients import SigningClients
@@ -12,7 +13,7 @@ from pymta.auth.dkim_sign_keys import KeyStore
 from pymta.auth.dkim_sign_rules import Rules, SignatureRule, SigningProblem, is_domain
 from pymta.auth.dkim_sign_settings import OnFailure, SigningPolicy
 from pymta.auth.keys import KeyProblem, SigningKey
-from pymta.auth.opendkim_addresses import AddressSet
+from pymta.auth.opendkim_addresses import Addresses
 from pymta.model.envelope import Recipient
 from pymta.model.frozen import frozen
 from pymta.ports import Clock
@@ -54,6 +55,15 @@ class Signing:
         return one.field.complete(body_hash, one.key.sign(digest.digest()))
 
 
+class SigningSource(Protocol):
+    """Where the signer of the moment comes from."""
+
+    @property
+    def current(self) -> Signer | None:
+        """None where nothing is to be signed now."""
+        ...
+
+
 class Signer:
     """Signs the mail of one configuration. `clients` says whose."""
 
@@ -65,8 +75,8 @@ class Signer:
         clients: SigningClients,
         clock: Clock,
         *,
-        exempt_recipients: AddressSet | None = None,
-        exempt_senders: AddressSet | None = None,
+        exempt_recipients: Addresses | None = None,
+        exempt_senders: Addresses | None = None,
     ) -> None:
         self.policy = policy
         self.clients = clients
@@ -75,6 +85,11 @@ class Signer:
         self._clock = clock
         self._exempt_recipients = exempt_recipients
         self._exempt_senders = exempt_senders
+
+    @property
+    def current(self) -> Signer | None:
+        """Itself, as a `SigningSource` that never changes."""
+        return self
 
     @property
     def defers(self) -> bool:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import TypeVar
 
 from pymta.auth import opendkim
-from pymta.auth.dkim_sign import Signer
+from pymta.auth.dkim_sign import Signer, SigningSource
 from pymta.auth.dkim_sign_clients import Networks, SigningClients
 from pymta.auth.dkim_sign_keys import KeyPolicy, KeyStore
 from pymta.auth.dkim_sign_rules import DomainRules, Rules, SignatureRule, as_path
@@ -22,18 +21,56 @@ from pymta.auth.dkim_sign_settings import (
 )
 from pymta.auth.key_table import TableRules, key_rows, signing_rows
 from pymta.auth.opendkim import OpenDkimConfig
-from pymta.auth.opendkim_addresses import AddressSet
-from pymta.auth.opendkim_datasets import HostSet, Row, Source, open_dataset, read_rows
+from pymta.auth.opendkim_addresses import Addresses, AddressSet
+from pymta.auth.opendkim_datasets import Dataset, Hosts, HostSet, Source, open_dataset, read_rows
 from pymta.errors import ConfigError
 from pymta.ports import Clock, Log
-from pymta.tables.watch import Unusable
-
-T = TypeVar("T")
+from pymta.tables.watch import Unusable, WatchedFile
 
 _SOURCES = ("dkim_keys", "dkim_key_table", "dkim_opendkim_config")
 
 
-def make_signer(settings: SigningSettings, networks: Networks, base: Path, clock: Clock, log: Log) -> Signer | None:
+class FollowedSigner:
+    """What opendkim.conf asks for, read again when it changes; what cannot be used is logged and changes nothing."""
+
+    def __init__(self, path: Path, make: Callable[[], Signer | None], log: Log) -> None:
+        """Raises ConfigError."""
+        self._first: list[Signer | None] = [make()]
+        self._make = make
+        self._file = WatchedFile(path, self._again, name="dkim_opendkim_config", log=log)
+
+    @property
+    def current(self) -> Signer | None:
+        return self._file.content()
+
+    def _again(self, _: bytes) -> Signer | None:
+        if self._first:
+            return self._first.pop()
+        try:
+            return self._make()
+        except ConfigError as error:
+            raise Unusable(str(error)) from error
+
+
+class _FollowedHosts:
+    def __init__(self, dataset: Dataset[HostSet]) -> None:
+        self._dataset = dataset
+
+    def contains(self, address: str, name: str) -> bool:
+        return self._dataset.content().contains(address, name)
+
+
+class _FollowedAddresses:
+    def __init__(self, dataset: Dataset[AddressSet]) -> None:
+        self._dataset = dataset
+
+    def contains(self, address: str) -> bool:
+        return self._dataset.content().contains(address)
+
+
+def make_signer(
+    settings: SigningSettings, networks: Networks, base: Path, clock: Clock, log: Log
+) -> SigningSource | None:
     """None where nothing is to be signed. `base` is where relative file names begin.
 
     Raises ConfigError for what can never work; keys that cannot be used now are only warned of, since a message may
@@ -45,9 +82,12 @@ def make_signer(settings: SigningSettings, networks: Networks, base: Path, clock
     if len(given) > 1:
         raise ConfigError(f"set one of {', '.join(given)}, not both", name=given[1])
     if settings.dkim_opendkim_config:
-        signer = _from_opendkim(settings, networks, base / settings.dkim_opendkim_config, clock, log)
-    else:
-        signer = _from_parameters(settings, networks, base, clock, log)
+        path = base / settings.dkim_opendkim_config
+        return FollowedSigner(path, lambda: _tried(_from_opendkim(settings, networks, path, clock, log), log), log)
+    return _tried(_from_parameters(settings, networks, base, clock, log), log)
+
+
+def _tried(signer: Signer | None, log: Log) -> Signer | None:
     for problem in signer.problems() if signer else ():
         log.warning(f"DKIM: {problem}")
     return signer
@@ -110,8 +150,8 @@ def _from_opendkim(settings: SigningSettings, networks: Networks, path: Path, cl
     clients = SigningClients(
         settings,
         networks,
-        internal=_opened(config, "InternalHosts", _hosts),
-        peers=_opened(config, "PeerList", _hosts),
+        internal=_hosts(config, "InternalHosts", log),
+        peers=_hosts(config, "PeerList", log),
     )
     return Signer(
         _opendkim_policy(config, policy_of(settings)),
@@ -119,8 +159,8 @@ def _from_opendkim(settings: SigningSettings, networks: Networks, path: Path, cl
         KeyStore(KeyPolicy(config.base, safe, bits)),
         clients,
         clock,
-        exempt_recipients=_opened(config, "DontSignMailTo", _addresses),
-        exempt_senders=_opened(config, "ExemptDomains", _addresses),
+        exempt_recipients=_addresses(config, "DontSignMailTo", log),
+        exempt_senders=_addresses(config, "ExemptDomains", log),
     )
 
 
@@ -183,20 +223,12 @@ def _source(config: OpenDkimConfig, name: str) -> Source:
     return Source.parse(config.text(name), config.base, config.where(name))
 
 
-def _opened(config: OpenDkimConfig, name: str, make: Callable[[Sequence[Row], Source], T]) -> T | None:
-    """A set as it is now; it is read again on reload."""
+def _hosts(config: OpenDkimConfig, name: str, log: Log) -> Hosts | None:
+    return _FollowedHosts(open_dataset(_source(config, name), HostSet, log)) if config.text(name) else None
+
+
+def _addresses(config: OpenDkimConfig, name: str, log: Log) -> Addresses | None:
     if not config.text(name):
         return None
     source = _source(config, name)
-    try:
-        return make(read_rows(source), source)
-    except Unusable as error:
-        raise ConfigError(str(error), name=config.where(name)) from None
-
-
-def _hosts(rows: Sequence[Row], source: Source) -> HostSet:
-    return HostSet(rows)
-
-
-def _addresses(rows: Sequence[Row], source: Source) -> AddressSet:
-    return AddressSet(rows, wildcards=source.wildcards)
+    return _FollowedAddresses(open_dataset(source, lambda rows: AddressSet(rows, wildcards=source.wildcards), log))

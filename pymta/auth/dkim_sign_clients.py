@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from pymta.auth.dkim_sign_settings import CLASSES, SigningSettings
-from pymta.auth.opendkim_datasets import HostSet
+from pymta.auth.opendkim_datasets import Hosts
 from pymta.errors import ConfigError
 from pymta.model.envelope import Client, Origin
 
@@ -24,8 +24,8 @@ class SigningClients:
         settings: SigningSettings,
         networks: Networks,
         *,
-        internal: HostSet | None = None,
-        peers: HostSet | None = None,
+        internal: Hosts | None = None,
+        peers: Hosts | None = None,
     ) -> None:
         classes = {word.lower() for word in settings.dkim_sign_classes}
         if unknown := sorted(classes - set(CLASSES)):

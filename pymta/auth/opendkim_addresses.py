@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from pymta.auth.key_table import lookup_order, wildcard
 from pymta.auth.opendkim_datasets import Row
+
+
+class Addresses(Protocol):
+    def contains(self, address: str) -> bool: ...
 
 
 class AddressSet:

@@ -100,6 +100,10 @@ def _listed(source: Source) -> Iterator[Row]:
             yield Row(key.strip(), value.strip(), text, source.name)
 
 
+class Hosts(Protocol):
+    def contains(self, address: str, name: str) -> bool: ...
+
+
 class HostSet:
     """PeerList and InternalHosts: names, `.example.com`, addresses and networks; `!` in front excludes.
 

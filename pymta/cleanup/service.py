@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from pymta.auth.dkim_sign import Signer
+from pymta.auth.dkim_sign import Signer, SigningSource
 from pymta.auth.inbound import InboundAuthentication
 from pymta.cleanup.check_actions import CheckActions
 from pymta.cleanup.checked_draft import CheckedDraft
@@ -54,7 +54,7 @@ class Cleanup:
         clock: Clock,
         log: Log,
         own_addresses: Collection[str] = (),
-        signer: Signer | None = None,
+        signer: SigningSource | None = None,
     ) -> None:
         text = settings.undisclosed_recipients_header
         if text and not is_header(text):
@@ -96,7 +96,7 @@ class Cleanup:
         other._checks_content = "no_header_body_checks" not in words
         return other
 
-    def with_signer(self, signer: Signer | None) -> Cleanup:
+    def with_signer(self, signer: SigningSource | None) -> Cleanup:
         """The same door for a service with its own `dkim_*` parameters."""
         other = self._copy()
         other._signer = signer
@@ -145,8 +145,9 @@ class Cleanup:
         authentication = self._authentication
         if authentication and origin is Origin.SMTP and await authentication.is_foreign(client):
             handling = replace(handling, distrusts=authentication.authserv_id)
-        if self._signer is not None and origin is not Origin.VERIFY:
-            handling = await self._signing(handling, self._signer, envelope, client, origin)
+        signer = self._signer.current if self._signer is not None and origin is not Origin.VERIFY else None
+        if signer is not None:
+            handling = await self._signing(handling, signer, envelope, client, origin)
         draft = MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
         if not (self._checks and self._checks_content and self._is_checked(origin)):
             return draft

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from functools import cache
 from pathlib import Path
 
-from pymta.auth.dkim_sign import Signer
+from pymta.auth.dkim_sign import Signer, SigningSource
 from pymta.auth.dkim_sign_build import make_signer
 from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.auth.keys import generate_private_key, parse_private_key
@@ -45,11 +45,16 @@ def make(folder: Path, values: Mapping[str, str], log: RecordingLog | None = Non
     config = Config.from_values({"mynetworks": "192.0.2.0/24", **values})
     settings = build(SigningSettings, config)
     log = log or RecordingLog()
-    tables = TableFactory(folder, alias_tables=frozenset(), log=log)
-    networks = tables.network_list(settings.dkim_sign_networks)
-    signer = make_signer(settings, networks, folder, ManualClock(NOW), log)
+    source = source_of(folder, settings, log)
+    signer = source.current if source else None
     assert signer is not None
     return signer
+
+
+def source_of(folder: Path, settings: SigningSettings, log: RecordingLog) -> SigningSource | None:
+    tables = TableFactory(folder, alias_tables=frozenset(), log=log)
+    networks = tables.network_list(settings.dkim_sign_networks)
+    return make_signer(settings, networks, folder, ManualClock(NOW), log)
 
 
 def sign(signer: Signer, message: bytes, sizes: Iterable[int] = (), log: RecordingLog | None = None) -> bytes | Reply:

@@ -5,15 +5,18 @@ from pathlib import Path
 import pytest
 
 from pymta.auth.dkim_sign_rules import SignatureRule, SigningProblem
+from pymta.auth.dkim_sign_settings import SigningSettings
 from pymta.auth.key_table import TableRules, key_rows, lookup_order, signing_rows
 from pymta.auth.opendkim import OpenDkimConfig, header_names
 from pymta.auth.opendkim_datasets import HostSet, Row, Source, open_dataset, read_rows
+from pymta.config import Config, build
 from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.envelope import Client, Origin, Recipient
 from pymta.model.reply import Reply
+from pymta.tables import watch
 from pymta.testing import RecordingLog
-from tests.support.dkim_signing import make, sign, write_key
+from tests.support.dkim_signing import make, sign, source_of, write_key
 
 MESSAGE = b"From: joe@example.com\r\nTo: a@example.org\r\nSubject: x\r\n\r\ntext\r\n"
 
@@ -268,3 +271,38 @@ class TestConf:
 ])  # fmt: skip
 def test_lists_of_headers(text: str, expected: tuple[str, ...]) -> None:
     assert header_names(text, ("a", "b")) == expected
+
+
+async def test_opendkim_conf_and_its_lists_are_followed(
+    tmp_path: Path, key: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was changed counts at the next message; what is broken changes nothing."""
+    monkeypatch.setattr(watch, "CHECK_INTERVAL", 0.0)
+    log = RecordingLog()
+    conf, hosts = tmp_path / "opendkim.conf", tmp_path / "hosts"
+    hosts.write_text("192.0.2.1\n")
+    first = f"Domain example.com\nSelector mail\nKeyFile {key}\nInternalHosts {hosts}\n"
+    conf.write_text(first)
+    config = Config.from_values({"dkim_opendkim_config": str(conf), "mynetworks": "192.0.2.0/24"})
+    source = source_of(tmp_path, build(SigningSettings, config), log)
+    assert source is not None
+
+    def signed() -> str:
+        assert source.current is not None
+        return str(sign(source.current, MESSAGE))
+
+    async def is_ours(address: str) -> bool:
+        assert source.current is not None
+        return await source.current.clients.signs(Client(address=address, name="unknown"), Origin.SMTP)
+
+    assert "s=mail;" in signed()
+    assert not await is_ours("192.0.2.2")
+    hosts.write_text("192.0.2.1\n192.0.2.2\n")
+    assert await is_ours("192.0.2.2")
+    conf.write_text(first.replace("Selector mail", "Selector another"))
+    assert "s=another;" in signed()
+    conf.write_text(first.replace("Selector mail", "Selector third") + "Canonicalization nonsense\n")
+    assert "s=another;" in signed()
+    assert any("nonsense" in line for line in log.lines)
+    conf.write_text("Mode v\n")
+    assert source.current is None
