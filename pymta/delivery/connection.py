@@ -110,7 +110,8 @@ class ClientConnection(asyncio.Protocol):
             return
         idle = session.phase is Phase.IDLE
         session.receive_data(data)
-        self.flush()
+        if session.has_output:
+            self.flush()
         if session.has_event:
             self._wake()
         elif idle and not session.is_reusable:
@@ -148,8 +149,8 @@ class ClientConnection(asyncio.Protocol):
     async def next_event(self, turn: Turn | None = None) -> Event:
         """The session's next event; waits for it as long as the phase allows. `Lost` after a timeout."""
         session = self.session
+        self.flush()
         while True:
-            self.flush()
             if turn is not None and self._turns[0] is not turn:
                 await self._wait(turn)
                 continue
@@ -232,8 +233,10 @@ class ClientConnection(asyncio.Protocol):
 
     def flush(self) -> None:
         """Hand what the session has to say to the transport."""
+        if not self.session.has_output:
+            return
         pieces = self.session.pieces_to_send()
-        if not pieces or self._transport is None:
+        if self._transport is None:
             return
         if len(pieces) == 1:
             self._transport.write(pieces[0])

@@ -390,8 +390,11 @@ class SmtpDelivery:
     def _settle_sent(self, connection: ClientConnection, recipient: QueuedRecipient, reply: ServerReply) -> None:
         """One reply to the final dot is the outcome of all recipients."""
         if self._sent is None or self._sent[0] is not reply:
-            self._sent = reply, self._delivered(connection, recipient, reply)
-        self._results[recipient.number] = self._sent[1].for_recipient(recipient.number)
+            result = self._delivered(connection, recipient, reply)
+            self._sent = reply, result
+        else:
+            result = self._sent[1].for_recipient(recipient.number)
+        self._results[recipient.number] = result
 
     def _delivered(
         self, connection: ClientConnection, recipient: QueuedRecipient, reply: ServerReply

@@ -116,6 +116,10 @@ class ClientSession:
             return self._events.popleft()
         return NEED_DATA if self._expected else PAUSED
 
+    @property
+    def has_output(self) -> bool:
+        return bool(self._output)
+
     def data_to_send(self) -> bytes:
         return b"".join(self.pieces_to_send())
 
