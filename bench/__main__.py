@@ -23,7 +23,7 @@ Figures = dict[str, list[Figure]]
 
 
 def _spread(values: Sequence[float]) -> str:
-    digits = 2 if statistics.median(values) < 10 else 0
+    digits = 0 if statistics.median(values) >= 10 else 2 if statistics.median(values) >= 0.1 else 5
     middle, low, high = (f"{value:,.{digits}f}" for value in (statistics.median(values), min(values), max(values)))
     return f"{middle} ({low} to {high})"
 
