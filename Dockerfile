@@ -10,10 +10,9 @@ RUN pip install --no-cache-dir .
 
 COPY --chown=pymta:pymta conf/ /etc/pymta/
 # In a container the places are volumes, the ports are reached from outside, and the host's name is the container's.
-RUN printf '%s\n' \
-      'inet_interfaces = all' \
+RUN pymta-conf -c /etc/pymta -e 'inet_interfaces = all' \
       'queue_directory = /var/spool/pymta' \
-      'mail_spool_directory = /var/mail/pymta/' >> /etc/pymta/main.cf
+      'mail_spool_directory = /var/mail/pymta/'
 
 USER pymta
 ENV MAIL_CONFIG=/etc/pymta PYTHONUNBUFFERED=1
