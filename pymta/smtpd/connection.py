@@ -110,7 +110,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._extend_deadline(len(data))
         session.receive_data(data)
         self._proceed()
-        if session.waiting_bytes > READ_AHEAD:
+        if self._is_behind and session.waiting_bytes > READ_AHEAD:
             self._pause_reading()
 
     def eof_received(self) -> bool:
@@ -137,6 +137,11 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._is_writable = True
         self._extend_deadline(0)
         self._proceed()
+
+    @property
+    def _is_behind(self) -> bool:
+        """Something keeps what came from being worked off."""
+        return self._wakeup is None or self._question is not None or not self._is_writable
 
     # The service calls these.
 

@@ -502,7 +502,7 @@ async def test_errors_slow_a_client_down() -> None:
             await talk.ask("FOO")
         assert asyncio.get_running_loop().time() - started < 0.4
         await talk.ask("FOO")
-        assert asyncio.get_running_loop().time() - started >= 0.4
+        assert asyncio.get_running_loop().time() - started >= 0.39
 
 
 async def test_idle_connections_are_small() -> None:

@@ -33,6 +33,10 @@ class CommandLines:
     def __len__(self) -> int:
         return len(self._input) - self._position
 
+    @property
+    def is_empty(self) -> bool:
+        return self._position == len(self._input)
+
     def feed(self, data: bytes) -> None:
         self._input = data if self._position == len(self._input) else self._input[self._position :] + data
         self._position = 0

@@ -24,13 +24,9 @@ class MessageReceiver:
     def __init__(self, session: ServerSession) -> None:
         self._session = session
         self.content: IncomingContent | None = None
-        self._is_reading_data = False
+        self.is_reading = False
         self._chunk: Chunk | None = None
         self._draft_open = False
-
-    @property
-    def is_reading(self) -> bool:
-        return self._is_reading_data or self._chunk is not None
 
     @property
     def size(self) -> int:
@@ -60,7 +56,7 @@ class MessageReceiver:
 
     def start_data(self) -> None:
         session = self._session
-        self._is_reading_data = True
+        self.is_reading = True
         session.reply(GO_AHEAD)
 
     def decide_chunk(self, chunk: Chunk) -> None:
@@ -89,12 +85,13 @@ class MessageReceiver:
 
     def start_chunk(self, chunk: Chunk) -> None:
         self._chunk = chunk
+        self.is_reading = True
         if not chunk.remaining:
             self._end_chunk(chunk)
 
     def abort(self) -> None:
         session = self._session
-        self._is_reading_data = False
+        self.is_reading = False
         self._chunk = None
         self.content = None
         if self._draft_open:
@@ -111,7 +108,7 @@ class MessageReceiver:
         self._store(content, kept)
         if rest is not None:
             session.lines.put_back(rest)
-            self._is_reading_data = False
+            self.is_reading = False
             self._end_message(content)
         return True
 
@@ -143,6 +140,7 @@ class MessageReceiver:
     def _end_chunk(self, chunk: Chunk) -> None:
         session = self._session
         self._chunk = None
+        self.is_reading = False
         if chunk.failure:
             session.fail(chunk.failure)
             if chunk.is_last:

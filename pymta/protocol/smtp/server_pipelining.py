@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 def is_improper_pipelining(session: ServerSession, command: Command) -> bool:
     """Whether the client is cut off for bytes behind a command whose reply it had to wait for."""
-    if not len(session.lines) or (session.client.protocol != "SMTP" and not command.ends_group):
+    if session.lines.is_empty or (session.client.protocol != "SMTP" and not command.ends_group):
         return False
     if not session.unauthorized_pipelining:
         session.unauthorized_pipelining = True
