@@ -1,4 +1,4 @@
-"""What others sign, we verify: OpenDKIM and Perl's Mail::DKIM on a table of odd messages."""
+"""What others sign, we verify: OpenDKIM, Perl's Mail::DKIM and npm's mailauth on a table of odd messages."""
 
 from __future__ import annotations
 
@@ -56,6 +56,15 @@ async def verified(message: bytes, step: int = 4000) -> DkimResult:
 @pytest.mark.parametrize("form", FORMS)
 async def test_what_mail_dkim_signs_verifies(form: str, key: Path, tmp_path: Path) -> None:
     for signed in dkim_signers.mail_dkim(list(MESSAGES.values()), tmp_path, key, "sel", form):
+        assert f"c={form}".encode() in signed
+        result = await verified(signed)
+        assert result.result is Result.PASS, (signed[:2000], result)
+        assert (await verified(signed.replace(b"joe@", b"eve@", 1))).result is Result.FAIL
+
+
+@pytest.mark.parametrize("form", FORMS)
+async def test_what_mailauth_signs_verifies(form: str, key: Path, tmp_path: Path) -> None:
+    for signed in dkim_signers.mailauth(list(MESSAGES.values()), tmp_path, key, "sel", form):
         assert f"c={form}".encode() in signed
         result = await verified(signed)
         assert result.result is Result.PASS, (signed[:2000], result)

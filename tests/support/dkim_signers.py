@@ -1,10 +1,11 @@
-"""Independent programs that sign messages: OpenDKIM as a milter and Perl's Mail::DKIM."""
+"""Independent programs that sign messages: OpenDKIM as a milter, Perl's Mail::DKIM and npm's mailauth."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -12,7 +13,9 @@ import subprocess
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from tests.support.peers import free_port, program, started
+import pytest
+
+from tests.support.peers import ROOT, free_port, program, started
 from tests.support.perl import needs_perl, perl_environment
 
 # SMFIP_HDR_LEADSPC: header values with the blanks before them, as they are signed.
@@ -32,6 +35,25 @@ for my $name (@files) {
     $signer->CLOSE;
     print $signer->signature->as_string, "\r\n\0";
 }
+"""
+
+
+_NODE = r"""
+const fs = require('fs');
+const [modules, key, selector, form, ...messages] = process.argv.slice(1);
+const { dkimSign } = require(modules + '/mailauth/lib/dkim/sign');
+(async () => {
+    for (const message of messages) {
+        const signed = await dkimSign(fs.readFileSync(message), {
+            canonicalization: form,
+            signatureData: [
+                { signingDomain: 'example.com', selector, privateKey: fs.readFileSync(key), algorithm: 'rsa-sha256' },
+            ],
+        });
+        if (signed.errors.length) throw signed.errors[0].err;
+        process.stdout.write(signed.signatures + '\0');
+    }
+})();
 """
 
 
@@ -94,6 +116,25 @@ def _exactly(wire: socket.socket, size: int) -> bytes:
         assert more, "the milter went away"
         data += more
     return data
+
+
+def mailauth(messages: Sequence[bytes], folder: Path, key: Path, selector: str, form: str) -> list[bytes]:
+    """The messages with mailauth's signatures on top."""
+    modules = ROOT.parent / "node" / "node_modules"
+    if not (modules / "mailauth").exists() or not shutil.which("node"):
+        pytest.skip("mailauth is not here: run `make peers` (needs npm)")
+    files = [folder / f"{number}.eml" for number in range(len(messages))]
+    for file, message in zip(files, messages, strict=True):
+        file.write_bytes(message)
+    done = subprocess.run(
+        ["node", "-e", _NODE, str(modules), str(key), selector, form, *map(str, files)],
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+    signatures = done.stdout.split(b"\0")[:-1]
+    return [signature + message for signature, message in zip(signatures, messages, strict=True)]
 
 
 def mail_dkim(
