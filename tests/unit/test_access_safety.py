@@ -5,7 +5,10 @@ from typing import Any
 
 import pytest
 
+from pymta.app.relay_probe import open_relays
+from pymta.config import Config
 from pymta.errors import ConfigError
+from pymta.testing import FakeResolver, RecordingLog
 from tests.support.access import Policy
 
 
@@ -81,3 +84,17 @@ def test_what_looks_open_is_warned_about(tmp_path: Path, relay: str, recipient: 
     assert doubt in start(tmp_path, relay, recipient, **values).log.lines[0]
     # The second list closes what the first leaves open.
     assert start(tmp_path, relay, "reject_unauth_destination", **values).log.lines == []
+
+
+async def test_what_a_policy_service_refuses_today_is_no_guard(tmp_path: Path) -> None:
+    """The doctor's probe takes a policy service for one that has nothing against anybody."""
+    (tmp_path / "open").write_text("203.0.113.77 OK\n")
+    values = {
+        "compatibility_level": "3.6",
+        "alias_maps": "",
+        "smtpd_relay_restrictions": "",
+        "smtpd_recipient_restrictions": "check_policy_service inet:127.0.0.1:1, reject_unverified_sender, "
+        f"check_client_access texthash:{tmp_path}/open, reject_unauth_destination",
+    }
+    found = await open_relays(Config.from_values(values), FakeResolver(), RecordingLog())
+    assert [service for service, _ in found] == ["smtpd"]
