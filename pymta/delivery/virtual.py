@@ -76,11 +76,12 @@ class VirtualAgent:
 
     async def _find(self, address: Address) -> _Mailbox:
         tables, settings = self._tables, self._settings
-        name = await self._lookup(tables.virtual_mailbox_maps, address)
+        key = Address.from_internal(address.folded())
+        name = await self._lookup(tables.virtual_mailbox_maps, key)
         if name is None:
-            raise _FailedError("5.1.1", f'unknown user: "{address.folded()}"')
-        uid = await self._id(tables.virtual_uid_maps, address, "uid", settings.virtual_minimum_uid)
-        gid = await self._id(tables.virtual_gid_maps, address, "gid", 1)
+            raise _FailedError("5.1.1", f'unknown user: "{key}"')
+        uid = await self._id(tables.virtual_uid_maps, key, "uid", settings.virtual_minimum_uid)
+        gid = await self._id(tables.virtual_gid_maps, key, "gid", 1)
         path = f"{settings.virtual_mailbox_base.rstrip('/')}/{name.lstrip('/')}"
         if not path.startswith("/") or "\0" in path:
             self._log.warning(f"do not specify relative pathname: virtual_mailbox_base = {path}")
@@ -90,21 +91,20 @@ class VirtualAgent:
             raise _FailedError("4.3.5", "mail system configuration error")
         return _Mailbox(path, Identity(uid, gid))
 
-    async def _id(self, maps: Maps, address: Address, kind: str, minimum: int) -> int:
-        text = await self._lookup(maps, address)
+    async def _id(self, maps: Maps, key: Address, kind: str, minimum: int) -> int:
+        text = await self._lookup(maps, key)
         if text is None:
-            self._log.warning(f"recipient {address.folded()}: not found in virtual_{kind}_maps")
+            self._log.warning(f"recipient {key}: not found in virtual_{kind}_maps")
             raise _FailedError("4.3.5", "mail system configuration error")
         number = int(text) if _ID.fullmatch(text) else 0
         if not max(minimum, 1) <= number <= _MAX_ID:
-            self._log.warning(f"recipient {address.folded()}: bad {kind} {text} in virtual_{kind}_maps")
+            self._log.warning(f"recipient {key}: bad {kind} {text} in virtual_{kind}_maps")
             raise _FailedError("4.3.5", "mail system configuration error")
         return number
 
-    async def _lookup(self, maps: Maps, address: Address) -> str | None:
+    async def _lookup(self, maps: Maps, key: Address) -> str | None:
         try:
-            folded = Address.from_internal(address.folded())
-            match = await maps.find_address(folded, delimiter=self._settings.recipient_delimiter)
+            match = await maps.find_address(key, delimiter=self._settings.recipient_delimiter)
         except TableError as error:
             self._log.warning(str(error))
             raise _FailedError("4.3.5", "mail system configuration error") from error
