@@ -29,7 +29,8 @@ class ContentFetcher:
 
     def _begin(self) -> None:
         wanted, self._wanted = self._wanted, []
-        task = asyncio.ensure_future(self._read([queue_id for queue_id, _ in wanted]))
+        queue_ids = [queue_id for queue_id, _ in wanted]
+        task = asyncio.ensure_future(self._read(queue_ids))
         self._readings.add(task)
         task.add_done_callback(partial(self._read_back, wanted))
 
