@@ -13,12 +13,14 @@ from pymta.auth.verify_shadow import DEFAULT_PATH as SHADOW_PATH
 from pymta.auth.verify_shadow import ShadowPasswords
 from pymta.config import Config, build
 from pymta.delivery.smtp_auth import SmtpLogin
+from pymta.delivery.smtp_auth_refused import RefusedLogins
 from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings, login_settings
 from pymta.delivery.smtp_auth_token import TokenSource
 from pymta.ports import Clock, Log, PasswordDatabase, TokenVerifier
 from pymta.protocol.sasl.mechanisms import check_options
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.root_server import RootServer
+from pymta.runtime.verify_cache import VerifyCache
 from pymta.smtpd.sasl import SaslService, open_backend
 from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.tables import TableFactory
@@ -71,7 +73,11 @@ def smtp_login(lmtp: bool, config: Config, tables: TableFactory, clock: Clock, l
             raise config.error(name, str(error)) from None
     title = f"{prefix}_sasl_mechanism_filter"
     names = tables.string_list(settings.sasl_mechanism_filter, title=title)
-    return SmtpLogin(settings, passwords, names.matches if names else None, TokenSource(clock, log), log)
+    refused = None
+    if settings.sasl_auth_cache_name:
+        cache = VerifyCache(SpoolPlaces.below(settings.queue_directory).queue / f"{prefix}_refused_logins")
+        refused = RefusedLogins(cache, settings.sasl_auth_cache_time, clock, log)
+    return SmtpLogin(settings, passwords, names.matches if names else None, TokenSource(clock, log), log, refused)
 
 
 def server_sasl(config: Config, parts: LoginParts, tables: TableFactory, clock: Clock, log: Log) -> SaslService | None:

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 
 from pymta.delivery.connection import ClientConnection
 from pymta.delivery.hosts import Failure
+from pymta.delivery.smtp_auth_refused import RefusedLogins
 from pymta.delivery.smtp_auth_settings import LoginSettings
 from pymta.delivery.smtp_auth_token import PREFIX, TokenError, TokenSource
 from pymta.errors import TableError
@@ -33,7 +34,7 @@ class LoginRefused:
 class SmtpLogin:
     """Logs in where a host offers AUTH and `passwords` know an account for it.
 
-    `accepts` is smtp_sasl_mechanism_filter, None where it is empty.
+    `accepts` is smtp_sasl_mechanism_filter, None where it is empty; `refused` is asked before a password is tried.
     """
 
     def __init__(
@@ -43,7 +44,9 @@ class SmtpLogin:
         accepts: Callable[[str], Awaitable[bool]] | None,
         tokens: TokenSource,
         log: Log,
+        refused: RefusedLogins | None = None,
     ) -> None:
+        self._refused = refused
         self._settings = settings
         self._passwords = passwords
         self._accepts = accepts
@@ -79,6 +82,10 @@ class SmtpLogin:
             self._log.warning(f"{host.relay} offered no supported AUTH mechanisms: '{offer}'")
             text = "offered no compatible authentication mechanisms for this type of connection security"
             return _refused("4.7.0", f"SASL authentication failed; server {host.named} {text}")
+        known = self._refused.find(host.name, username, secret) if self._refused else None
+        if known:
+            reason = f"SASL [CACHED] authentication failed; server {host.name} said: {known.reason}"
+            return _refused(self._softened(known.status), reason)
         is_token = secret.startswith(PREFIX)
         binding = connection.tls.channel_binding if connection.tls else b""
         mechanism = choose(mechanisms, self._options(connection), is_token=is_token, can_bind=bool(binding))
@@ -116,6 +123,9 @@ class SmtpLogin:
             self._tokens.forget(secret)
         if event.reply is None:
             return _cannot(connection, event.reason)
+        if self._refused and event.reply.code // 100 == 5 and not is_token:
+            said = Failure(event.reply.status or "5.7.0", event.reply.line)
+            self._refused.keep(host.name, username, secret, said)
         reason = f"SASL authentication failed; server {host.named} said: {event.reply.line}"
         return LoginRefused(Failure(self._status(event.reply), reason), event.reply)
 
@@ -148,8 +158,10 @@ class SmtpLogin:
     def _status(self, reply: ServerReply) -> str:
         """smtp_sasl_auth_soft_bounce: a refused password is our affair, and not the sender's."""
         status = reply.status if reply.status[:1] in ("4", "5") else "4.7.0"
-        is_soft = self._settings.sasl_auth_soft_bounce and reply.code == 535
-        return f"4{status[1:]}" if is_soft else status
+        return self._softened(status) if reply.code == 535 else status
+
+    def _softened(self, status: str) -> str:
+        return f"4{status[1:]}" if self._settings.sasl_auth_soft_bounce else status
 
 
 def _cannot(connection: ClientConnection, why: str) -> LoginRefused:

@@ -11,7 +11,10 @@ from pymta.model.frozen import frozen
 class SmtpLoginSettings:
     """smtp(8). `smtp_sasl_type` knows `cyrus` only, which here means our own mechanisms."""
 
+    queue_directory: str
     recipient_delimiter: str
+    smtp_sasl_auth_cache_name: str
+    smtp_sasl_auth_cache_time: float
     smtp_sasl_auth_enable: bool
     smtp_sasl_auth_soft_bounce: bool
     smtp_sasl_mechanism_filter: str
@@ -28,7 +31,10 @@ class SmtpLoginSettings:
 class LmtpLoginSettings:
     """lmtp(8)."""
 
+    queue_directory: str
     recipient_delimiter: str
+    lmtp_sasl_auth_cache_name: str
+    lmtp_sasl_auth_cache_time: float
     lmtp_sasl_auth_enable: bool
     lmtp_sasl_auth_soft_bounce: bool
     lmtp_sasl_mechanism_filter: str
@@ -45,7 +51,10 @@ class LmtpLoginSettings:
 class LoginSettings:
     """The same for both, without `smtp_` and `lmtp_`."""
 
+    queue_directory: str
     recipient_delimiter: str
+    sasl_auth_cache_name: str
+    sasl_auth_cache_time: float
     sasl_auth_enable: bool
     sasl_auth_soft_bounce: bool
     sasl_mechanism_filter: str

@@ -14,6 +14,7 @@ import pytest
 from pymta.config import Config, build
 from pymta.delivery.hosts import Host
 from pymta.delivery.smtp_auth import LoginRefused, SmtpLogin
+from pymta.delivery.smtp_auth_refused import RefusedLogins
 from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings, login_settings
 from pymta.delivery.smtp_auth_token import TokenError, TokenSource
 from pymta.model.address import NULL_SENDER, Address
@@ -22,6 +23,7 @@ from pymta.protocol.sasl.client import ClientRun, Credentials
 from pymta.protocol.smtp.client import ClientSession
 from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.protocol.smtp.client_events import Event, LoggedIn, LoginFailed, Lost, Ready
+from pymta.runtime.verify_cache import VerifyCache
 from pymta.tables import TableFactory
 from pymta.testing import ManualClock, RecordingLog
 
@@ -325,3 +327,65 @@ class TestTokens:
         wire = Wire("AUTH PLAIN XOAUTH2", [GOOD])
         assert await account.log_in(wire) is None
         assert b64decode(wire.said[0].split()[2]) == b"user=joe\x01auth=Bearer good-token\x01\x01"
+
+
+# smtp_sasl_auth_cache_name: a password that a server refused is not shown to it again and again.
+
+TABLE = f"{PLACE} joe:secret\n"
+TRY_LATER = b"454 4.7.0 later\r\n"
+
+
+class Remembering(Account):
+    def __init__(self, folder: Path, clock: ManualClock, table: str = TABLE, **values: str) -> None:
+        super().__init__(folder, table, sasl_tls_security_options="noanonymous", **values)
+        cache = VerifyCache(folder / "refused")
+        self.login._refused = RefusedLogins(cache, 90 * 86400.0, clock, self.log)
+
+    async def attempt(self, *replies: bytes) -> LoginRefused | None:
+        found = await self.log_in(Wire("AUTH PLAIN", list(replies), TLS))
+        assert found is None or isinstance(found, LoginRefused)
+        return found
+
+
+async def test_not_tried_again_by_any_process_until_its_time_is_over(tmp_path: Path) -> None:
+    clock = ManualClock()
+    first = await Remembering(tmp_path, clock).attempt(BAD)
+    assert first is not None
+    assert first.reply is not None
+    again = await Remembering(tmp_path, clock).attempt()
+    assert again is not None
+    assert again.failure.status == "4.7.8"
+    said = "SASL [CACHED] authentication failed; server mail.isp.example said: 535 5.7.8 bad password"
+    assert again.failure.reason == said
+    clock.advance(90 * 86400.0 + 1)
+    assert await Remembering(tmp_path, clock).attempt(GOOD) is None
+
+
+async def test_another_password_is_tried_at_once(tmp_path: Path) -> None:
+    clock = ManualClock()
+    assert await Remembering(tmp_path, clock).attempt(BAD)
+    assert await Remembering(tmp_path, clock, f"{PLACE} joe:other\n").attempt(GOOD) is None
+    assert b"secret" not in (tmp_path / "refused").read_bytes()
+    assert (tmp_path / "refused").stat().st_mode & 0o777 == 0o600
+
+
+async def test_what_is_temporary_is_not_remembered(tmp_path: Path) -> None:
+    clock = ManualClock()
+    assert await Remembering(tmp_path, clock).attempt(TRY_LATER)
+    assert await Remembering(tmp_path, clock).attempt(GOOD) is None
+
+
+@pytest.mark.parametrize(("soft", "status"), [("yes", "4.7.8"), ("no", "5.7.8")])
+async def test_whether_it_bounces_is_as_the_first_time(tmp_path: Path, soft: str, status: str) -> None:
+    clock = ManualClock()
+    for replies in ([BAD], []):
+        refused = await Remembering(tmp_path, clock, sasl_auth_soft_bounce=soft).attempt(*replies)
+        assert refused is not None
+        assert refused.failure.status == status
+
+
+async def test_a_file_that_cannot_be_used_is_a_warning(tmp_path: Path) -> None:
+    (tmp_path / "refused").mkdir()
+    account = Remembering(tmp_path, ManualClock())
+    assert await account.attempt(BAD)
+    assert any("refused logins cannot be" in line for line in account.log.lines)
