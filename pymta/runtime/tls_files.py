@@ -73,9 +73,14 @@ class KeyPair:
 
 
 class PemFiles:
-    """Reads PEM files. What root could read before it was given up stays known until the file changes."""
+    """Reads PEM files. What root could read before it was given up stays known until the file changes.
+
+    `ticket_secret` is one for all processes that are forked from the one that made this, and for all reloads: a TLS
+    session that one of them began can be resumed with another.
+    """
 
     def __init__(self) -> None:
+        self.ticket_secret = os.urandom(32)
         self._kept: dict[str, tuple[Stamp | None, bytes]] = {}
 
     def read(self, path: str) -> bytes:

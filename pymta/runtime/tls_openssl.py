@@ -23,7 +23,9 @@ _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _VERIFY_PEER = 1
 _GET_PEER_TMP_KEY, _GET_TMP_KEY = 109, 133
 _GET_PEER_SIGNATURE_NID, _GET_SIGNATURE_NID = 108, 132
-_SET_GROUPS_LIST, _SET_SESSION_CACHE_MODE = 92, 44
+_SET_GROUPS_LIST, _SET_SESSION_CACHE_MODE, _SET_TICKET_KEYS = 92, 44, 59
+TICKET_KEYS_SIZE = 80
+"""A name of 16 octets, 32 to authenticate, 32 to encrypt."""
 _GET_EXTENDED_MASTER_SECRET = 122
 _MAX_DIGEST = 64
 # RFC 9266 2.
@@ -99,6 +101,10 @@ class OpenSsl:
         """Sessions are remembered by clients alone, in tickets; OpenSSL would keep 20,000 of them in memory."""
         self._library.SSL_CTX_ctrl(_inner(context), _SET_SESSION_CACHE_MODE, 0, None)
         self._library.SSL_CTX_set_timeout(_inner(context), ticket_seconds)
+
+    def set_ticket_keys(self, context: ssl.SSLContext, keys: bytes) -> None:
+        """Seal tickets with these TICKET_KEYS_SIZE octets instead of some that only this context knows."""
+        self._library.SSL_CTX_ctrl(_inner(context), _SET_TICKET_KEYS, len(keys), keys)
 
     def trust_error(self, connection: ssl.SSLObject) -> str:
         """Why the other side's certificate is not trusted; empty where it is."""

@@ -18,7 +18,7 @@ from pymta.runtime.tls_context import Authorities, limit_chain, server_context, 
 from pymta.runtime.tls_files import KeyPair, PemFiles, Stamp
 from pymta.runtime.tls_handshake import HandshakeError, start_tls
 from pymta.runtime.tls_log import parse_tls_loglevel
-from pymta.runtime.tls_openssl import openssl
+from pymta.runtime.tls_openssl import TICKET_KEYS_SIZE, openssl
 from pymta.runtime.tls_session import describe_session
 from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols, split_exclusions
 from pymta.smtpd.tls_names import ServerNames
@@ -198,7 +198,16 @@ class ServerTls:
         context = self._bare_context()
         for pair in pairs:
             pair.load(context)
+        self._share_tickets(context, pairs)
         return context
+
+    def _share_tickets(self, context: ssl.SSLContext, pairs: list[KeyPair]) -> None:
+        """Any process of ours resumes the session, but only where settings and certificate are what it began with."""
+        library = openssl()
+        if library:
+            chains = b"".join(block for pair in pairs for block in pair.chain)
+            seal = hashlib.shake_256(self._files.ticket_secret + repr(self.settings).encode() + chains)
+            library.set_ticket_keys(context, seal.digest(TICKET_KEYS_SIZE))
 
     def _bare_context(self) -> ssl.SSLContext:
         settings, mandatory = self.settings, self.level is ServerLevel.ENCRYPT
