@@ -21,8 +21,8 @@ from pymta.model.address import NULL_SENDER, Address
 from pymta.model.tls import TlsSession
 from pymta.protocol.sasl.client import ClientRun, Credentials
 from pymta.protocol.smtp.client import ClientSession
-from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.protocol.smtp.client_events import Event, LoggedIn, LoginFailed, Lost, Ready
+from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.runtime.verify_cache import VerifyCache
 from pymta.tables import TableFactory
 from pymta.testing import ManualClock, RecordingLog
