@@ -182,9 +182,11 @@ class ActiveMessage:
 
     def _is_reported(self, notify: Notify, confirm_delay_cleared: bool) -> bool:
         """Whether the sender hears of a delivery: on demand, and after a delay warning where that is set."""
-        if Notify.SUCCESS in notify:
+        if notify is not Notify.DEFAULT and Notify.SUCCESS in notify:
             return True
-        return confirm_delay_cleared and self.entry.warned_time is not None and (not notify or Notify.DELAY in notify)
+        if not confirm_delay_cleared or self.entry.warned_time is None:
+            return False
+        return notify is Notify.DEFAULT or Notify.DELAY in notify
 
     def expire(self) -> None:
         """Turn what is deferred into failures."""

@@ -95,4 +95,6 @@ def mailbox(local_part: str, delimiter: str) -> str:
 
 def duplicate_key(recipient: QueuedRecipient) -> object:
     """Recipients with equal keys are one: the same address from the same original with the same wishes."""
-    return recipient.address.folded(), recipient.original.folded(), recipient.notify, recipient.orcpt
+    address = recipient.address.folded()
+    original = address if recipient.original is recipient.address else recipient.original.folded()
+    return address, original, recipient.notify.value, recipient.orcpt
