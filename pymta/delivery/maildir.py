@@ -10,7 +10,8 @@ import os
 import socket
 import time
 from collections.abc import Callable, Iterable, Sequence
-from functools import partial
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache, partial
 
 from pymta.delivery.mailbox_copy import LineFilter, converted, write_all
 from pymta.delivery.mailbox_errors import error_text, mailbox_status
@@ -18,6 +19,7 @@ from pymta.delivery.mailbox_jobs import MaildirJob, Stored
 
 _HOST = socket.gethostname().replace("/", "\\057").replace(":", "\\072")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
+_SYNCS = 10
 _numbers = itertools.count(1)
 
 
@@ -41,9 +43,8 @@ def deliver_maildirs(jobs: Sequence[MaildirJob], contents: Iterable[Iterable[byt
             files.append(file)
             file.attempt(file.create)
             file.attempt(partial(file.write, pieces))
-        _begin_writing(files)
+        _sync_all(files)
         for file in files:
-            file.attempt(file.sync)
             file.attempt(file.publish)
         _sync_directories(files)
     finally:
@@ -111,9 +112,6 @@ class _File:
         if pending:
             write_all(self._descriptor, pending)
 
-    def begin_writing(self) -> None:
-        os.posix_fadvise(self._descriptor, 0, 0, os.POSIX_FADV_DONTNEED)
-
     def sync(self) -> None:
         os.fsync(self._descriptor)
 
@@ -139,10 +137,18 @@ class _File:
                 os.unlink(self._temporary)
 
 
-def _begin_writing(files: Sequence[_File]) -> None:
-    """Have the system write all files now, so that the first sync waits for all and the others find theirs done."""
-    for file in files if len(files) > 1 else ():
-        file.attempt(file.begin_writing)
+def _sync_all(files: Sequence[_File]) -> None:
+    """Sync together what is there together: the disk takes that as one, and in turn each would wait for its own."""
+    if len(files) == 1:
+        files[0].attempt(files[0].sync)
+    elif files:
+        list(_threads().map(lambda file: file.attempt(file.sync), files))
+
+
+@cache
+def _threads() -> ThreadPoolExecutor:
+    """Begun with the first group: most workers never have one."""
+    return ThreadPoolExecutor(_SYNCS, "sync")
 
 
 def _sync_directories(files: Sequence[_File]) -> None:
