@@ -18,6 +18,7 @@ from pymta.delivery.mailbox_jobs import UserActions
 from pymta.delivery.pipe import PipeAgent, pipe_environment
 from pymta.delivery.pipe_service import PipeService
 from pymta.delivery.smtp import SmtpAgent
+from pymta.delivery.smtp_reply_filter import reply_filter
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.virtual import VirtualAgent
 from pymta.dns.resolver import DnsResolver
@@ -71,6 +72,7 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
     cached = (
         parts.tables.domain_list(destinations, title="connection_cache_destinations").matches if destinations else None
     )
+    filter_name = f"{service.command}_reply_filter"
     return SmtpAgent(
         settings,
         parts.resolver,
@@ -81,6 +83,7 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         tls=client_tls(service.command, config, parts.keys, parts.tables, log),
         login=smtp_login(service.command == "lmtp", config, parts.tables, parts.clock, log),
         failures=parts.failures,
+        reply_filter=reply_filter(config.text(filter_name), parts.tables, log, filter_name),
     )
 
 

@@ -9,6 +9,8 @@ import os
 import random
 import socket
 from collections.abc import Awaitable, Callable, Collection, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from pymta.delivery.connection import ClientConnection, TimeLimits
@@ -26,6 +28,7 @@ from pymta.delivery.hosts import (
 from pymta.delivery.pool import PoolLimits, SessionPool
 from pymta.delivery.smtp_auth import SmtpLogin
 from pymta.delivery.smtp_delivery import SmtpDelivery
+from pymta.delivery.smtp_reply_filter import ReplyFilter
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
 from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
 from pymta.delivery.smtp_tls import ClientTls
@@ -65,6 +68,7 @@ class SmtpAgent:
         login: SmtpLogin | None = None,
         tls: ClientTls | None = None,
         failures: HostFailures | None = None,
+        reply_filter: ReplyFilter | None = None,
     ) -> None:
         self._failures = failures or HostFailures()
         self.login = login
@@ -76,6 +80,7 @@ class SmtpAgent:
         self._always_cached = always_cached
         self._rules = _host_rules(self.settings, own_addresses, shuffle)
         self._options = _client_options(self.settings)
+        self._reply_filter = reply_filter
         self._limits = _time_limits(self.settings)
         self._source = _source_addresses(self.settings)
         self._default_port = service_port(self.settings.tcp_port) or (24 if self.settings.lmtp else 25)
@@ -217,8 +222,12 @@ class SmtpAgent:
         loop = asyncio.get_running_loop()
         wants_tls = policy.level is not TlsLevel.NONE and not policy.wrapper
 
+        options = self._options
+        if self._reply_filter is not None:
+            options = replace(options, reply_filter=partial(self._reply_filter, f"{host.named}:{host.port}"))
+
         def protocol() -> ClientConnection:
-            session = ClientSession(self._options, wants_tls=wants_tls)
+            session = ClientSession(options, wants_tls=wants_tls)
             return ClientConnection(host, session, self._limits, self._pool.remove, self.clock.monotonic())
 
         if not host.port:

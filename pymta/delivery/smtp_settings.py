@@ -39,6 +39,7 @@ class SmtpSettings:
     smtp_data_init_timeout: float
     smtp_data_xfer_timeout: float
     smtp_defer_if_no_mx_address_found: bool
+    smtp_reply_filter: str
     smtp_discard_ehlo_keywords: tuple[str, ...]
     smtp_dns_support_level: str
     smtp_fallback_relay: tuple[str, ...]
@@ -78,6 +79,7 @@ class LmtpSettings:
     disable_mime_output_conversion: bool
     mime_boundary_length_limit: int
     mime_nesting_limit: int
+    lmtp_reply_filter: str
     lmtp_address_preference: str
     lmtp_address_verify_target: str
     lmtp_balance_inet_protocols: bool

@@ -57,7 +57,7 @@ class ClientSession:
         self.can_quit = True
         self.broke_line = False
         self._greeting = ServerReply(0, "4.5.0", "")
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(self.options.reply_filter)
         self._output: list[bytes] = []
         self._events: deque[Event] = deque()
         self._expected: deque[tuple[Phase, int]] = deque([(Phase.GREETING, 0)])
@@ -332,7 +332,7 @@ class ClientSession:
 
     def tls_started(self) -> None:
         """RFC 3207 4.2: forget what the server said in clear, and what it slipped in behind its 220."""
-        self._reader = ReplyReader()
+        self._reader = ReplyReader(self.options.reply_filter)
         self.is_reusable = True
         self.capabilities = Capabilities()
         self._introduce()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 
 from pymta.model.frozen import frozen
 from pymta.protocol.smtp.client_events import Phase
@@ -14,7 +14,7 @@ class ClientOptions:
 
     `discarded_keywords` are lower case. `line_limit` is smtp_line_length_limit in bytes, 0 for none.
     `send_xforward` is smtp_send_xforward_command. `probe` is how far a probe goes, RCPT or DATA
-    (smtp_address_verify_target).
+    (smtp_address_verify_target). `reply_filter` gives what to read in place of a line of a reply (smtp_reply_filter).
     """
 
     helo_name: str
@@ -25,3 +25,4 @@ class ClientOptions:
     line_limit: int = 998
     send_xforward: bool = False
     probe: Phase = Phase.RCPT
+    reply_filter: Callable[[str], str] | None = None

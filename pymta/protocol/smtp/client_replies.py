@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections import deque
+from collections.abc import Callable
 from functools import lru_cache
 
 from pymta.model.frozen import frozen
@@ -40,9 +41,13 @@ class ServerReply:
 
 
 class ReplyReader:
-    """Cuts the server's bytes into replies. `is_broken` once it floods us: nothing is read any more."""
+    """Cuts the server's bytes into replies. `is_broken` once it floods us: nothing is read any more.
 
-    def __init__(self) -> None:
+    `replace` gives what to read in place of a line.
+    """
+
+    def __init__(self, replace: Callable[[str], str] | None = None) -> None:
+        self._replace = replace
         self.is_broken = False
         self._rest = b""
         self._in_long_line = False
@@ -81,6 +86,8 @@ class ReplyReader:
         return len(self._replies)
 
     def _take(self, line: bytes) -> None:
+        if self._replace is not None:
+            line = self._replace(_decode(line[:LINE_LIMIT])).encode("utf-8", "surrogateescape")
         if not self._lines and (reply := _single_line(line[:LINE_LIMIT])) is not None:
             self._add(reply)
             return
