@@ -234,6 +234,18 @@ class TestLimits:
         ]
         assert talk.cancelled == 1
 
+    @pytest.mark.parametrize("sent", [b"", b"AA", GOOD.encode()])
+    def test_a_client_that_leaves_in_the_middle_is_not_logged_in(self, sent: bytes) -> None:
+        talk = Talk()
+        talk.say("AUTH PLAIN")
+        talk.session.receive_data(sent)
+        talk._pump()
+        talk.session.receive_eof()
+        talk._pump()
+        assert talk.asked[-1].response is None
+        assert talk.session.client.sasl_username == ""
+        assert "lost connection after AUTH from client.example.net[192.0.2.9]" in talk.log
+
     def test_commands_keep_their_own_limit(self) -> None:
         talk = Talk()
         talk.say("AUTH PLAIN", "*", "AUTH PLAIN " + "A" * 5000)
