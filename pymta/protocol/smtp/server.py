@@ -6,7 +6,6 @@ Bytes in, events and bytes out. Whoever owns a session answers each event that a
 
 from __future__ import annotations
 
-import re
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 
@@ -38,23 +37,20 @@ from pymta.protocol.smtp.server_events import (
     ServerSignal,
 )
 from pymta.protocol.smtp.server_filter import filter_command
-from pymta.protocol.smtp.server_log import Tally, escaped, note_end, reject_line, sasl_words
+from pymta.protocol.smtp.server_log import Tally, note_end, reject_line, sasl_words
 from pymta.protocol.smtp.server_message import MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
 from pymta.protocol.smtp.server_pipelining import is_improper_pipelining
 from pymta.protocol.smtp.server_replies import (
     BAD_SYNTAX,
     BAD_UTF8,
-    GOODBYE,
-    NOT_RECOGNIZED,
     REWRITE_FAILED,
     TLS_FIRST,
     encoded,
     softened,
 )
 from pymta.protocol.smtp.server_starttls import begin_wrapped, offers_starttls
-
-_HEADER = re.compile(r"[!-9;-~]*:")
+from pymta.protocol.smtp.server_verbs import run_classified
 
 Footer = Callable[[Reply, "ServerSession"], Reply]
 
@@ -103,12 +99,11 @@ class ServerSession:
         self._answer: Callable[..., None] | None = None
         self._output: list[bytes] = []
         self.lines = CommandLines(options.line_length_limit)
-        self._command: Command | None = None
         self._line_reader: Callable[[bytes | None], None] | None = None
         self._tally = Tally()
         self.where = "CONNECT"
         self.message = MessageReceiver(self)
-        self._denied: Reply | None = None
+        self.denial: Reply | None = None
         self._junk_count = 0
         self._eof = False
         self._closed = False
@@ -326,7 +321,7 @@ class ServerSession:
         elif verdict.disconnect:
             self.give_up(verdict.reply)
         else:
-            self._denied = verdict.reply
+            self.denial = Reply.of(503, f"Error: access denied for {self.label}", "5.7.0")
             self.reply(verdict.reply)
 
     def _advance(self) -> bool:
@@ -378,9 +373,9 @@ class ServerSession:
         argument = words[1] if len(words) > 1 else ""
         command = self._table.get(words[0].upper())
         if self.options.classified_verbs or command is None:
-            self.ask(Classify(words[0]), lambda kind: self._classified(kind, words[0], argument))
+            self.ask(Classify(words[0]), lambda kind: run_classified(self, kind, words[0], argument, command))
         else:
-            self._run(command, argument)
+            self.run(command, argument)
 
     def refuses_bare_newline(self, where: str) -> bool:
         if self.options.forbid_bare_newline is not BareNewline.REJECT:
@@ -391,42 +386,21 @@ class ServerSession:
         self.give_up(Reply.of(self.options.forbid_bare_newline_reject_code, text, "5.5.2"))
         return True
 
-    def _classified(self, kind: CommandKind, verb: str, argument: str) -> None:
-        command = self._table.get(verb.upper())
-        if kind is CommandKind.NOOP:
-            self._count_junk()
-            self.reply(Reply.of(250, "Ok", "2.0.0"))
-        elif command is not None:
-            self._run(command, argument)
-        else:
-            self._unknown(kind, verb, argument)
-
-    def _unknown(self, kind: CommandKind, verb: str, argument: str) -> None:
-        self.where = self.verb = "UNKNOWN"
-        self._tally.seen(self.verb)
-        if kind is CommandKind.FORBIDDEN or _HEADER.match(verb):
-            text = escaped(f"{verb} {argument}".rstrip())[:100]
-            self.emit(Note(f"non-SMTP command from {self.label}: {text}", is_warning=True))
-            self.give_up(GOODBYE)
-        elif self._denied:
-            self.fail(self._denial())
-        else:
-            self.fail(NOT_RECOGNIZED)
-
-    def _denial(self) -> Reply:
-        return Reply.of(503, f"Error: access denied for {self.label}", "5.7.0")
-
-    def _count_junk(self) -> None:
+    def count_junk(self) -> None:
+        """One more command that mail needs not (`smtpd_junk_command_limit`)."""
         if self._junk_count > self.options.junk_command_limit:
             self.error_count += 1
         self._junk_count += 1
 
-    def _run(self, command: Command, argument: str) -> None:
-        self._command = command
-        self.verb = command.verb
-        self._tally.seen(command.verb)
-        if self._denied and not command.works_when_denied:
-            self.fail(self._denial())
+    def begin_command(self, verb: str) -> None:
+        self.verb = verb
+        self._tally.seen(verb)
+
+    def run(self, command: Command, argument: str) -> None:
+        """Check a command, have it decided, act and answer."""
+        self.begin_command(command.verb)
+        if self.denial and not command.works_when_denied:
+            self.fail(self.denial)
             return
         if self.options.enforce_tls and self.tls is None and not command.works_without_tls:
             self.fail(TLS_FIRST)
@@ -435,7 +409,7 @@ class ServerSession:
         if is_improper_pipelining(self, command):
             return
         if command.is_junk:
-            self._count_junk()
+            self.count_junk()
         if command.verb in self.options.counted_verbs and command.counts(self):
             self.ask(CountCommand(command.verb), lambda refusal: self._counted(command, argument, refusal))
         else:
