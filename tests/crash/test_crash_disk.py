@@ -41,6 +41,8 @@ class SmallDisk:
         self.system.wrapper = ("unshare", "--mount", "--propagation", "private", "sh", "-c", mount, "sh")
         self.system.parameters = {
             "minimal_backoff_time": "1s",
+            # The postmaster would hear of each session that met the full disk, as soon as there is room.
+            "notify_classes": "",
             "maximal_backoff_time": "1s",
             "transport_retry_time": "1s",
             **parameters,

@@ -105,9 +105,7 @@ def _own_kind(reply: Reply) -> str:
     if reply.code == 552:
         # What MAIL announced is refused by a rule; what came all the same would have bounced.
         return "policy" if "fixed limit" in reply.lines[0] else "bounce"
-    if reply.status == "4.3.0":
-        return "software"
-    return ""
+    return {"4.3.0": "resource", "4.3.5": "software"}.get(reply.status or "", "")
 
 
 def _policy_kind(reply: Reply) -> str:
