@@ -146,7 +146,7 @@ def _compare(servers: NameServers, folder: Path, restrictions: str, cases: Seque
     with postfix.running():
         theirs = {case: _ask(postfix.port, case) for case in cases}
         eventually(lambda: postfix.log.read_text().count("disconnect from") > len(cases))
-    own = {"dns_nameservers": f"127.0.0.1:{servers.port}"}
+    own = {"dns_nameservers": f"127.0.0.1:{servers.port}", "dns_timeout": "1s", "dns_attempts": "1"}
     with PymtaSystem(folder / "pymta", {**parameters, **own}).running() as pymta:
         ours = {case: _ask(pymta.port, case) for case in cases}
     assert ours == theirs
@@ -172,7 +172,9 @@ def _compare(servers: NameServers, folder: Path, restrictions: str, cases: Seque
     ],
 )
 def test_lists(servers: NameServers, tmp_path: Path, restrictions: str, more: dict[str, str]) -> None:
-    _compare(servers, tmp_path, restrictions, LISTED, **more)
+    # Each name at a list that does not answer costs seconds.
+    cases = [*LISTED[:2], *LISTED[5:7], LISTED[-1]] if "dead" in restrictions else LISTED
+    _compare(servers, tmp_path, restrictions, cases, **more)
 
 
 @pytest.mark.parametrize(

@@ -60,7 +60,7 @@ class NameServers:
         if self.port_53 and os.geteuid() != 0:
             missing("a name server on port 53 of loopback needs root")
         self.folder.mkdir(parents=True, exist_ok=True)
-        self.resolv_conf.write_text(f"nameserver {self.system_address}\noptions timeout:2 attempts:2\n")
+        self.resolv_conf.write_text(f"nameserver {self.system_address}\noptions timeout:1 attempts:1\n")
         with (
             started(program("nsd"), "-d", "-c", str(self._nsd())),
             started(program("unbound"), "-d", "-p", "-c", str(self._unbound())),
