@@ -228,3 +228,16 @@ def test_a_child_notices_the_end_of_its_channel() -> None:
     child = fork("child", lambda channel: _serve(channel, False), lambda: ())
     child.channel.close()
     assert child.reap() == "exit status 0"
+
+
+async def test_frames_wait_for_company_unless_one_is_urgent(ends: Ends, tmp_path: Path) -> None:
+    await ends.listener.start()
+    link = await connect(tmp_path / "s", lambda link, *frame: None, lambda link: None, apart=60.0)
+    link.send(1, 1, b"at once")
+    await until(lambda: len(ends.frames) == 1)
+    link.send(1, 2, b"later")
+    await asyncio.sleep(0.02)
+    assert len(ends.frames) == 1
+    link.send(1, 3, b"now", urgent=True)
+    await until(lambda: [frame[2] for frame in ends.frames] == [b"at once", b"later", b"now"])
+    link.close()
