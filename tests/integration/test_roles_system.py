@@ -253,7 +253,7 @@ def test_lines_of_all_processes_come_out_whole(tmp_path: Path, sink: Sink) -> No
     system.start()
     load = Load(system, RECIPIENTS)
     with load.running():
-        time.sleep(1)
+        eventually(lambda: len(load.acknowledged) > 20, 30)
     output = system.stop()
     line = re.compile(r"\w{3} [ \d]\d \d\d:\d\d:\d\d mail postfix/[\w-]+\[\d+\]: .+")
     broken = [text for text in output.splitlines() if not line.fullmatch(text)]
