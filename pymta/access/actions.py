@@ -78,7 +78,7 @@ def _refusal(decision: Decision, entry: Entry, code: int, default: str, generic:
 
 
 async def _ok(decision: Decision, entry: Entry) -> Outcome:
-    return await decision.permit(entry.action, entry.about, f"from {entry.table}")
+    return await decision.permit(entry.action, lambda _: entry.about, f"from {entry.table}")
 
 
 async def _dunno(decision: Decision, entry: Entry) -> Outcome:

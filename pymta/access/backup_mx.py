@@ -15,7 +15,7 @@ from pymta.model.dns import MX, Lookup
 async def permit_inet_interfaces(decision: Decision) -> Outcome:
     if decision.context.client.address not in decision.environment.own_addresses:
         return Outcome.DUNNO
-    return await decision.permit("permit_inet_interfaces", subject.client(decision.context))
+    return await decision.permit("permit_inet_interfaces", subject.client)
 
 
 async def permit_mx_backup(decision: Decision) -> Outcome:
@@ -36,7 +36,7 @@ async def permit_mx_backup(decision: Decision) -> Outcome:
     answer = await decision.environment.resolver.query(domain, "MX")
     if answer.status is not Lookup.FOUND or not await _is_backup(decision, answer.mx):
         return Outcome.DUNNO
-    return await decision.permit("permit_mx_backup", subject.recipient(decision.context))
+    return await decision.permit("permit_mx_backup", subject.recipient)
 
 
 async def _is_backup(decision: Decision, exchangers: Sequence[MX]) -> bool:

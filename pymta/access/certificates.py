@@ -21,7 +21,7 @@ async def permit_tls_clientcerts(decision: Decision) -> Outcome:
         except TableError as error:
             raise LookupFailed(fingerprint, error) from error
         if found is not None:
-            return await decision.permit("permit_tls_clientcerts", subject.client(decision.context))
+            return await decision.permit("permit_tls_clientcerts", subject.client)
     return Outcome.DUNNO
 
 
@@ -30,7 +30,7 @@ async def permit_tls_all_clientcerts(decision: Decision) -> Outcome:
     tls = decision.context.tls
     if tls is None or tls.certificate is None or not tls.is_trusted:
         return Outcome.DUNNO
-    return await decision.permit("permit_tls_all_clientcerts", subject.client(decision.context))
+    return await decision.permit("permit_tls_all_clientcerts", subject.client)
 
 
 async def reject_plaintext_session(decision: Decision) -> Outcome:

@@ -17,13 +17,13 @@ async def permit_mynetworks(decision: Decision) -> Outcome:
         inside = await decision.environment.mynetworks.matches(client.address, client.name)
     except TableError as error:
         raise LookupFailed(str(client), error) from error
-    return await decision.permit("permit_mynetworks", subject.client(decision.context)) if inside else Outcome.DUNNO
+    return await decision.permit("permit_mynetworks", subject.client) if inside else Outcome.DUNNO
 
 
 async def permit_sasl_authenticated(decision: Decision) -> Outcome:
     if not decision.context.client.sasl_username:
         return Outcome.DUNNO
-    return await decision.permit("permit_sasl_authenticated", subject.client(decision.context))
+    return await decision.permit("permit_sasl_authenticated", subject.client)
 
 
 async def reject_unknown_client_hostname(decision: Decision) -> Outcome:

@@ -6,7 +6,7 @@ from enum import Enum
 from typing import NamedTuple
 
 from pymta.access.environment import Environment
-from pymta.access.subject import Subject
+from pymta.access.subject import Subject, SubjectOf
 from pymta.errors import ResolveError
 from pymta.model.access import PERMIT, AccessContext, Effect, EffectKind, Stage, Verdict
 from pymta.model.address import NULL_SENDER, Address
@@ -49,6 +49,8 @@ class Decision:
 
     __slots__ = (
         "_routes",
+        "_subject",
+        "_subject_of",
         "context",
         "defer_if_permit",
         "defer_if_reject",
@@ -61,26 +63,44 @@ class Decision:
         "reply",
         "sender_checked",
         "settings",
-        "subject",
         "warning",
     )
 
-    def __init__(self, context: AccessContext, environment: Environment, subject: Subject) -> None:
+    def __init__(self, context: AccessContext, environment: Environment, subject: SubjectOf) -> None:
         self.context = context
         self.environment = environment
         self.settings = environment.settings
-        self.subject = subject
+        self._subject: Subject | None = None
+        self._subject_of = subject
         self.reply: Reply | None = None
         self.disconnect = False
         self.effects: list[Effect] = []
         self.lines: list[str] = []
-        self.defer_if_permit: Refusal | None = _earlier(context)
+        self.defer_if_permit: Refusal | None = _earlier(context) if context.deferrals else None
         self.defer_if_reject: Refusal | None = None
         self.warning = False
         self.depth = 0
         self.sender_checked = False
         self.recipient_checked = False
         self._routes: dict[Address, Route] = {}
+
+    # --- what it is about ---
+
+    @property
+    def subject(self) -> Subject:
+        """What the restrictions of the list under way speak about; put into words by the first that refuses."""
+        if self._subject is None:
+            self._subject = self._subject_of(self.context)
+        return self._subject
+
+    @subject.setter
+    def subject(self, subject: Subject) -> None:
+        self._subject = subject
+
+    def begin_list(self, subject: SubjectOf) -> None:
+        """Another list begins: it has its own subject, and no defer_if_reject yet."""
+        self._subject, self._subject_of = None, subject
+        self.defer_if_reject = None
 
     # --- refusing ---
 
@@ -172,10 +192,11 @@ class Decision:
             parts.append(f"sasl_username={context.client.sasl_username}")
         self.lines.append(" ".join(parts))
 
-    async def permit(self, action: str, subject: Subject, details: str = "") -> Outcome:
+    async def permit(self, action: str, subject_of: SubjectOf, details: str = "") -> Outcome:
         """OK, logged where smtpd_log_access_permit_actions matches `action`."""
         logged = self.environment.logged_permits
         if logged is not None and await logged.matches(action):
+            subject = subject_of(self.context)
             self.note("permit", f"action={action} for {subject.kind.value}={subject.name} {details}")
         return Outcome.OK
 
@@ -205,9 +226,7 @@ class Decision:
         return Verdict(self.reply, tuple(self.effects), self.disconnect, tuple(self.lines), deferral)
 
 
-def _earlier(context: AccessContext) -> Refusal | None:
+def _earlier(context: AccessContext) -> Refusal:
     """The first defer_if_permit of CONNECT, HELO and MAIL, where those were decided in their own time."""
-    if not context.deferrals:
-        return None
     first = context.deferrals[0]
     return Refusal(first.code, first.status or "4.7.1", first.text)

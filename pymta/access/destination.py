@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pymta.access import subject
 from pymta.access.decision import Decision, LookupFailed, Outcome
+from pymta.access.settings import AccessSettings
 from pymta.errors import ResolveError, TableError
 from pymta.model.address import Address
 
@@ -11,7 +12,7 @@ from pymta.model.address import Address
 async def permit_auth_destination(decision: Decision) -> Outcome:
     if decision.context.recipient is None or not await _is_authorized(decision, decision.context.recipient):
         return Outcome.DUNNO
-    return await decision.permit("permit_auth_destination", subject.recipient(decision.context))
+    return await decision.permit("permit_auth_destination", subject.recipient)
 
 
 async def reject_unauth_destination(decision: Decision) -> Outcome:
@@ -38,7 +39,7 @@ async def _is_authorized(decision: Decision, recipient: Address) -> bool:
 async def reject_unlisted_recipient(decision: Decision) -> Outcome:
     """Asked once per decision: it also stands, unwritten, at the end of all recipient restrictions."""
     recipient = decision.context.recipient
-    if recipient is None or decision.recipient_checked or _accepts_unknown(decision):
+    if recipient is None or decision.recipient_checked or accepts_unknown(decision.settings):
         return Outcome.DUNNO
     decision.recipient_checked = True
     try:
@@ -50,7 +51,7 @@ async def reject_unlisted_recipient(decision: Decision) -> Outcome:
 
 async def reject_unlisted_sender(decision: Decision) -> Outcome:
     sender = decision.context.sender
-    if not sender or decision.sender_checked or _accepts_unknown(decision):
+    if not sender or decision.sender_checked or accepts_unknown(decision.settings):
         return Outcome.DUNNO
     decision.sender_checked = True
     try:
@@ -60,5 +61,5 @@ async def reject_unlisted_sender(decision: Decision) -> Outcome:
     return Outcome.DUNNO if refusal is None else decision.refuse_with(refusal)
 
 
-def _accepts_unknown(decision: Decision) -> bool:
-    return "no_unknown_recipient_checks" in decision.settings.receive_override_options
+def accepts_unknown(settings: AccessSettings) -> bool:
+    return "no_unknown_recipient_checks" in settings.receive_override_options

@@ -121,7 +121,7 @@ class PermitListed:
             return Outcome.DUNNO
         status = await _is_listed(decision, self._list, asked.label)
         if status is Lookup.FOUND:
-            return await decision.permit(self._list.text, subject.client(decision.context))
+            return await decision.permit(self._list.text, subject.client)
         if status is Lookup.TRY_AGAIN:
             # Nobody is refused for good because a list could not be asked.
             text = subject.Subject(asked.shown, asked.kind).rejected("Service unavailable")

@@ -9,14 +9,14 @@ from typing import NamedTuple
 from pymta.access import subject
 from pymta.access.compile import Compiler, Place
 from pymta.access.decision import SERVER_ERROR, Decision, LookupFailed, Outcome
-from pymta.access.destination import reject_unlisted_recipient, reject_unlisted_sender
+from pymta.access.destination import accepts_unknown, reject_unlisted_recipient, reject_unlisted_sender
 from pymta.access.environment import AddressVerification, Environment, PolicyDaemons, Query, SenderPolicy, Sleep
 from pymta.access.registry import STANDARD, Registry
 from pymta.access.rules import Rule, RuleList
 from pymta.access.safety import check_relay
 from pymta.access.settings import AccessSettings
 from pymta.access.spf import check_settings, check_spf
-from pymta.access.subject import Subject
+from pymta.access.subject import SubjectOf
 from pymta.errors import ConfigError
 from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
 from pymta.model.reply import Reply
@@ -30,7 +30,7 @@ class _Phase(NamedTuple):
     """One list, what it speaks about, and whether that is known yet."""
 
     rules: RuleList
-    subject: Callable[[AccessContext], Subject]
+    subject: SubjectOf
     applies: Callable[[AccessContext], bool]
 
 
@@ -123,6 +123,7 @@ class AccessEngine:
         early = (self._client, self._helo) if settings.smtpd_delay_reject else ()
         self._before_etrn = tuple(phase for phase in early if phase.rules.rules)
         self._checks_sender_late = settings.smtpd_delay_reject and settings.smtpd_reject_unlisted_sender
+        self._checks_recipient = settings.smtpd_reject_unlisted_recipient and not accepts_unknown(settings)
         late = (*early, self._sender) if settings.smtpd_delay_reject else ()
         self._before_recipient = tuple(phase for phase in late if phase.rules.rules)
         self.stages = self._stages()
@@ -142,33 +143,30 @@ class AccessEngine:
     async def decide(self, context: AccessContext) -> Verdict:
         """The verdict for one stage; never raises."""
         try:
-            return await self._decide(context)
+            match context.stage:
+                case Stage.RCPT | Stage.VRFY:
+                    return await self._at_recipient(context)
+                case Stage.CONNECT:
+                    return await self._at_early_stage(context, self._client)
+                case Stage.HELO:
+                    return await self._at_early_stage(context, self._helo)
+                case Stage.MAIL:
+                    return await self._at_early_stage(context, self._sender)
+                case Stage.DATA:
+                    return await self._at_data(context, self._data)
+                case Stage.END_OF_DATA:
+                    return await self._at_data(context, self._end_of_data)
+                case Stage.ETRN:
+                    return await self._at_etrn(context)
         except Exception as error:  # a bug of ours must not end a session, nor let mail pass
             self._environment.log.error(f"access check at {context.stage.value}: {type(error).__name__}: {error}")
             return _FAILURE
-
-    async def _decide(self, context: AccessContext) -> Verdict:
-        match context.stage:
-            case Stage.RCPT | Stage.VRFY:
-                return await self._at_recipient(context)
-            case Stage.CONNECT:
-                return await self._at_early_stage(context, self._client)
-            case Stage.HELO:
-                return await self._at_early_stage(context, self._helo)
-            case Stage.MAIL:
-                return await self._at_early_stage(context, self._sender)
-            case Stage.DATA:
-                return await self._at_data(context, self._data)
-            case Stage.END_OF_DATA:
-                return await self._at_data(context, self._end_of_data)
-            case Stage.ETRN:
-                return await self._at_etrn(context)
 
     async def _at_early_stage(self, context: AccessContext, phase: _Phase) -> Verdict:
         """CONNECT, HELO or MAIL. A defer_if_permit here waits in `Verdict.deferral` until RCPT."""
         if self._settings.smtpd_delay_reject:
             return PERMIT
-        decision = Decision(context, self._environment, phase.subject(context))
+        decision = Decision(context, self._environment, phase.subject)
         outcome = await _run(phase, decision) if phase.rules.rules else Outcome.DUNNO
         if outcome is not Outcome.REJECT and context.stage is Stage.MAIL:
             await self._check_sender_exists(decision)
@@ -177,22 +175,23 @@ class AccessEngine:
     async def _at_recipient(self, context: AccessContext) -> Verdict:
         if _is_bare_postmaster(context):
             return PERMIT
-        decision = Decision(context, self._environment, subject.recipient(context))
+        decision = Decision(context, self._environment, subject.recipient)
         for phase in self._before_recipient:
             if await _run(phase, decision) is Outcome.REJECT:
                 return decision.verdict()
         if self._checks_sender_late and await self._check_sender_exists(decision) is Outcome.REJECT:
             return decision.verdict()
         if self._before_recipient:
-            decision.subject = subject.recipient(context)
-            decision.defer_if_reject = None
+            decision.begin_list(subject.recipient)
         for rules in self._recipient:
             if decision.effects and decision.is_discarded:
                 break
             if await rules(decision) is Outcome.REJECT:
                 return decision.verdict()
-        if decision.settle() is not Outcome.REJECT:
-            await self._check_recipient_exists(decision)
+        if decision.defer_if_permit and decision.settle() is Outcome.REJECT:
+            return decision.verdict()
+        if self._checks_recipient and not decision.is_discarded:
+            await _guarded(reject_unlisted_recipient, decision)
         return decision.verdict()
 
     async def _at_data(self, context: AccessContext, phase: _Phase) -> Verdict:
@@ -200,13 +199,13 @@ class AccessEngine:
             return PERMIT
         if context.recipient is None and len(context.recipients) == 1:
             context = replace(context, recipient=context.recipients[0].original)
-        decision = Decision(replace(context, deferrals=()), self._environment, phase.subject(context))
+        decision = Decision(replace(context, deferrals=()), self._environment, phase.subject)
         if await _run(phase, decision) is not Outcome.REJECT:
             decision.settle()
         return decision.verdict()
 
     async def _at_etrn(self, context: AccessContext) -> Verdict:
-        decision = Decision(context, self._environment, subject.etrn(context))
+        decision = Decision(context, self._environment, subject.etrn)
         for phase in (*self._before_etrn, self._etrn):
             if await _run(phase, decision) is Outcome.REJECT:
                 return decision.verdict()
@@ -218,17 +217,11 @@ class AccessEngine:
             return Outcome.DUNNO
         return await _guarded(reject_unlisted_sender, decision)
 
-    async def _check_recipient_exists(self, decision: Decision) -> Outcome:
-        if not self._settings.smtpd_reject_unlisted_recipient or (decision.effects and decision.is_discarded):
-            return Outcome.DUNNO
-        return await _guarded(reject_unlisted_recipient, decision)
-
 
 async def _run(phase: _Phase, decision: Decision) -> Outcome:
     if not phase.applies(decision.context) or decision.is_discarded:
         return Outcome.DUNNO
-    decision.subject = phase.subject(decision.context)
-    decision.defer_if_reject = None
+    decision.begin_list(phase.subject)
     return await phase.rules(decision)
 
 

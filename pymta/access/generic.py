@@ -7,7 +7,7 @@ from pymta.model.access import Stage
 
 
 async def permit(decision: Decision) -> Outcome:
-    return await decision.permit("permit", decision.subject)
+    return await decision.permit("permit", lambda _: decision.subject)
 
 
 async def dunno(decision: Decision) -> Outcome:

@@ -73,7 +73,7 @@ class AppRestriction:
         if verdict.reply is None:
             if verdict.disconnect:
                 return decision.hang_up()
-            return await decision.permit(self.restriction.name, decision.subject)
+            return await decision.permit(self.restriction.name, lambda _: decision.subject)
         outcome = decision.refuse_with(verdict.reply)
         decision.disconnect = outcome is Outcome.REJECT and (decision.disconnect or verdict.disconnect)
         return outcome

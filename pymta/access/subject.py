@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from enum import Enum
 from typing import NamedTuple
 
@@ -32,6 +33,10 @@ class Subject(NamedTuple):
 
     def noted(self, what: str) -> str:
         return f"<{self.name}>: {self.kind.value} {what}"
+
+
+SubjectOf = Callable[[AccessContext], Subject]
+"""Most decisions refuse nothing: what they are about is put into words by whoever does."""
 
 
 def client(context: AccessContext) -> Subject:

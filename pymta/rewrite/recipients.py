@@ -12,6 +12,8 @@ from pymta.tables import Maps, TableFactory
 # What a status about the other role becomes for an address in this one (RFC 3463 3.2).
 _FOR_SENDERS = {"1.1": "1.7", "1.2": "1.8", "1.3": "1.7", "1.6": "1.7"}
 _FOR_RECIPIENTS = {"1.7": "1.3", "1.8": "1.2"}
+# Transports to which nothing can be delivered.
+_REFUSING = ("error", "retry")
 # Made or taken in by the mail system itself, in every local domain.
 _ALWAYS = ("postmaster", "mailer-daemon")
 
@@ -29,7 +31,7 @@ class Recipients:
         rewritten = ["recipient_canonical_maps", "canonical_maps", "virtual_alias_maps"]
         self._mapped = [maps for name in rewritten if (maps := tables.maps(getattr(settings, name), name))]
         self._mapped_sender = tables.maps(settings.sender_canonical_maps, "sender_canonical_maps")
-        self._classes: dict[AddressClass, tuple[Maps, int, str]] = {
+        known: dict[AddressClass, tuple[Maps, int, str]] = {
             AddressClass.LOCAL: (
                 tables.maps(settings.local_recipient_maps, "local_recipient_maps"),
                 settings.unknown_local_recipient_reject_code,
@@ -46,6 +48,7 @@ class Recipients:
                 "relay recipient table",
             ),
         }
+        self._classes = {address_class: entry for address_class, entry in known.items() if entry[0]}
 
     async def check_recipient(self, recipient: Address) -> Reply | None:
         """None for an address that exists or is not ours to know; else the refusal. Raises TableError."""
@@ -63,7 +66,9 @@ class Recipients:
         for maps in mapped:
             if await self._has(maps, route.recipient):
                 return None
-        problem = self._by_transport(route, status) or await self._by_class(route, status)
+        problem = self._by_transport(route, status) if route.transport in _REFUSING else None
+        if problem is None and route.address_class in self._classes:
+            problem = await self._by_class(route, status)
         if problem is None:
             return None
         code, own_status, text = problem
@@ -73,7 +78,7 @@ class Recipients:
 
     def _by_transport(self, route: Route, status: str) -> tuple[int, str, str] | None:
         """An address that goes to the error or retry transport cannot be delivered, whatever its class."""
-        if route.malformed or route.transport not in ("error", "retry"):
+        if route.malformed:
             return None
         found, text = split_status(route.nexthop)
         if route.transport == "retry":
@@ -83,12 +88,7 @@ class Recipients:
         return code, _with_class(found or status, str(code)[0]), text
 
     async def _by_class(self, route: Route, status: str) -> tuple[int, str, str] | None:
-        entry = self._classes.get(route.address_class)
-        if entry is None:
-            return None
-        maps, code, table = entry
-        if not maps:
-            return None
+        maps, code, table = self._classes[route.address_class]
         if route.address_class is AddressClass.LOCAL and route.recipient.local_part.lower() in self._always:
             return None
         if await self._has(maps, route.recipient):

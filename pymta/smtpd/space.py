@@ -40,9 +40,10 @@ class QueueSpace:
         self._policy = policy
         self._log = log
         self._plenty_until = 0.0
+        self._asked = frozenset(stage for stage in Stage if policy.asks(stage))
 
     def asks(self, stage: Stage) -> bool:
-        return self._policy.asks(stage) or (stage is Stage.MAIL and not self._has_plenty())
+        return stage in self._asked or (stage is Stage.MAIL and not self._has_plenty())
 
     async def decide(self, context: AccessContext) -> Verdict:
         if context.stage is Stage.MAIL and self._is_short():
