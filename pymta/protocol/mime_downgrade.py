@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import re
 from binascii import b2a_qp
-from email.message import Message
+from collections.abc import Iterator
 
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
-_COMMENT_OR_QUOTED = re.compile(r'\([^()]*\)|("(?:[^"\\]|\\.)*")')
+# A quoted string without an end goes on to the end of the field: nothing is read twice, whatever the field holds.
+_QUOTED = r'"((?:[^"\\]|\\.)*+)\\?+"?'
+_COMMENT_OR_QUOTED = re.compile(rf"\([^()]*\)|({_QUOTED})")
+_TYPE = re.compile(r'\s*([^\s;/"]+)\s*/\s*([^\s;/"]+)')
+_PARAMETER = re.compile(rf';\s*+([^\s;="]++)\s*+=\s*+(?:{_QUOTED}|([^\s;"]++))|{_QUOTED}')
+_ESCAPED = re.compile(r"\\(.)")
 # Header fields that are longer are passed on without a look at them; a line that is longer comes in pieces.
 _FIELD_LIMIT = 102_400
 _LINE_LIMIT = 65_536
@@ -178,13 +183,16 @@ class MimeDowngrade:
         self._out.append(field)
 
     def _note_type(self, text: str) -> None:
-        message = Message()
-        message["Content-Type"] = _without_comments(text)
-        self._type = message.get_content_type()
-        boundary = message.get_boundary() if self._type.startswith("multipart/") else None
-        if boundary and len(self._boundaries) < self._nesting:
-            octets = boundary.encode("latin-1", "replace")[: self._boundary_length]
-            self._boundaries.append((octets, self._type == "multipart/digest"))
+        text = _without_comments(text)
+        found = _TYPE.match(text)
+        self._type = f"{found[1]}/{found[2]}".lower() if found else "text/plain"
+        if not self._type.startswith("multipart/"):
+            return
+        # Of several boundaries each may be the one that the reader goes by.
+        for boundary in _boundaries(text):
+            if len(self._boundaries) < self._nesting:
+                octets = boundary.encode("latin-1")[: self._boundary_length]
+                self._boundaries.append((octets, self._type == "multipart/digest"))
 
     def _end_header(self, *, is_open: bool = True) -> None:
         """Label the entity anew, and go on with its body, or with the header of the message in it."""
@@ -201,6 +209,14 @@ class MimeDowngrade:
 
 def _without_comments(text: str) -> str:
     return _COMMENT_OR_QUOTED.sub(lambda match: match[1] or "", text.replace("\r\n", "")).strip()
+
+
+def _boundaries(text: str) -> Iterator[str]:
+    """The `boundary` parameters of a Content-Type (RFC 2046 5.1.1) that are not empty."""
+    for name, quoted, plain, _ in _PARAMETER.findall(text):
+        value = plain or _ESCAPED.sub(r"\1", quoted).rstrip()
+        if name.lower() == "boundary" and value:
+            yield value
 
 
 class _QuotedPrintable:

@@ -61,6 +61,13 @@ MESSAGES: Mapping[str, bytes] = {
         _multipart(b"alternative", _TEXT + _8BIT + b"\r\n" + _UTF8, boundary=b"other"),
         _TEXT + _8BIT + b"\r\nlast " + _UTF8,
     ),
+    "twice": _MIME
+    + b"Content-Type: multipart/mixed; boundary=one; boundary=two\r\n\r\n"
+    + b"".join(b"--%s\r\n" % name + _TEXT + _8BIT + b"\r\n" + _UTF8 + b"\r\n" for name in (b"one", b"two", b"one"))
+    + b"--two--\r\n",
+    "oddtype": _MIME
+    + b'Content-Type: Multipart / mixed (a comment) ;\r\n x="; boundary=no"; Boundary = "o;\\ne"\r\n\r\n'
+    + b"".join(b"--%s\r\n" % name + _TEXT + _8BIT + b"\r\n" + _UTF8 + b"\r\n" for name in (b"no", b"o;ne")),
     "unclosed": _MIME
     + b"Content-Type: multipart/mixed; boundary=out\r\n\r\n--out\r\nContent-Type: multipart/mixed; boundary=in\r\n"
     + _8BIT

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import quopri
+import time
 
 import pytest
 from hypothesis import given, settings
@@ -115,13 +116,55 @@ def test_what_is_nested_too_deeply_stays_as_it_is() -> None:
     assert downgraded(part, nesting=4) == part
 
 
-def test_hostile_headers_are_no_trouble() -> None:
-    for value in (
-        b"(" * 50_000,
-        b'"' * 50_000,
-        b"multipart/mixed; boundary=" + b'"\\' * 20_000,
-        b";" * 50_000,
+@pytest.mark.parametrize(
+    "value",
+    [
+        b"(" * 100_000,
+        b"(a" * 50_000,
+        b'"' * 100_000,
+        b"multipart/mixed; boundary=" + b'"\\' * 50_000,
+        b"multipart/mixed; boundary=" + b'\\"' * 50_000,
+        b"multipart/mixed" + b";" * 100_000,
+        b"multipart/mixed" + b"; " * 50_000,
+        b'multipart/mixed; x="' + b";" * 100_000,
+        b"multipart/mixed; " + b"=" * 100_000,
+        b"multipart/mixed; " + b" " * 100_000 + b"x",
+        b"multipart/mixed" + b"/" * 100_000,
         b"\xff/\xff",
-    ):
-        content = b"Content-Type: " + value + b"\r\n\r\nbody\r\n"
-        assert downgraded(content) == content
+    ],
+    ids=lambda value: f"{len(value)} {value[:28]!r}",
+)
+def test_hostile_headers_take_time_in_proportion_to_their_length(value: bytes) -> None:
+    content = b"Content-Type: " + value + b"\r\n\r\nbody\r\n"
+    start = time.process_time()
+    assert downgraded(content) == content
+    # It takes some milliseconds; with time that grows with the square it would take several seconds.
+    assert time.process_time() - start < 1.0
+
+
+@pytest.mark.parametrize(
+    ("value", "boundaries"),
+    [
+        ("multipart/mixed; boundary=a", ["a"]),
+        ("Multipart / Mixed (so called) ;\r\n BOUNDARY = a", ["a"]),
+        ('multipart/mixed; boundary="a b;c=\\"d\\\\ "', ['a b;c="d\\']),
+        ('multipart/mixed; x="; boundary=no"; boundary=a (one)', ["a"]),
+        ("multipart/mixed; boundary=a; charset=x; boundary=b", ["a", "b"]),
+        ('multipart/mixed "; boundary=no"', []),
+        ('multipart/mixed; boundary="a', ["a"]),
+        ("multipart/mixed; boundary=a=b", ["a=b"]),
+        ('multipart/mixed; boundary=""', []),
+        ("multipart/mixed; boundary", []),
+        ("multipart/mixed what; boundary=a", ["a"]),
+        ("multipart; boundary=a", []),
+        ("text/plain; boundary=a", []),
+    ],
+)
+def test_boundaries_of_a_content_type(value: str, boundaries: list[str]) -> None:
+    """Whatever comes behind a boundary in a header of its own is a part, with what is converted there."""
+    head = f"Content-Type: {value}\r\n\r\n".encode()
+    for boundary in ["no", "a", "b", "a b", "a=b", 'a b;c="d\\']:
+        part = b"--%b\r\n%b\xe4\r\n" % (boundary.encode(), _HEAD)
+        # A boundary that begins another one is one for both.
+        is_known = any(boundary.startswith(known) for known in boundaries)
+        assert (b"=E4" in downgraded(head + part)) == is_known, boundary
