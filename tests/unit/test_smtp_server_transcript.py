@@ -1,13 +1,16 @@
 """Sessions that keep a transcript: its size, and when it is asked to be reported."""
 
-from pymta.model.access import PERMIT
+import pytest
+
+from pymta.model.access import PERMIT, Stage, Verdict
 from pymta.model.envelope import Client
+from pymta.model.reply import Reply
 from pymta.protocol.smtp.server_events import NEED_DATA, PAUSED, Classify, CommandKind, Decide, Errors
 from pymta.protocol.smtp.server_options import ServerOptions
-from pymta.protocol.smtp.server_transcript import TranscriptSession, _wrapped
+from pymta.protocol.smtp.server_transcript import KINDS, TranscriptSession, _wrapped
 
 
-def _drive(data: bytes, wanted: frozenset[str], **options: object) -> list[Errors]:
+def _drive(data: bytes, wanted: frozenset[str], verdict: Verdict = PERMIT, **options: object) -> list[Errors]:
     own = ServerOptions(myhostname="mx.example.com", banner="mx ESMTP", forbid_unauth_pipelining=False, **options)  # type: ignore[arg-type]
     session = TranscriptSession(own, Client("192.0.2.1"), lambda: "Q", wanted=wanted)
     session.start()
@@ -16,7 +19,7 @@ def _drive(data: bytes, wanted: frozenset[str], **options: object) -> list[Error
     found = []
     while (event := session.next_event()) not in (NEED_DATA, PAUSED):
         if isinstance(event, Decide):
-            session.decide(PERMIT)
+            session.decide(verdict if event.context.stage is Stage.MAIL else PERMIT)
         elif isinstance(event, Errors):
             found.append(event)
             session.resume()
@@ -32,6 +35,22 @@ def test_errors_of_a_wanted_kind_are_reported_once() -> None:
     assert errors.text.count(" Out: 503 5.5.1 Error: need MAIL command") == 2
     assert _drive(data, frozenset({"policy"})) == []
     assert _drive(b"EHLO x\r\nQUIT\r\n", frozenset({"protocol"})) == []
+
+
+@pytest.mark.parametrize(
+    ("reply", "kind"),
+    [
+        (Reply.of(451, "<a@b>: Temporary lookup failure", "4.3.0"), "resource"),
+        (Reply.of(451, "Server configuration error", "4.3.5"), "software"),
+        (Reply.of(450, "<a@b>: Recipient address rejected: later", "4.3.0"), "policy"),
+        (Reply.of(451, "<a@b>: Sender address rejected: come again", "4.3.5"), "policy"),
+        (Reply.of(550, "<a@b>: Sender address rejected: Temporary lookup failure", "5.7.1"), "policy"),
+        (Reply.of(550, "<a@b>: Sender address rejected: User unknown", "5.1.1"), "bounce"),
+    ],
+)
+def test_what_a_rule_says_is_no_fault_of_ours(reply: Reply, kind: str) -> None:
+    (errors,) = _drive(b"EHLO x\r\nMAIL FROM:<a@b>\r\n", KINDS, Verdict(reply))
+    assert errors.kinds == {kind}
 
 
 def test_a_client_that_leaves_is_named_as_the_reason() -> None:

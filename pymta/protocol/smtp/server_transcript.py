@@ -18,6 +18,11 @@ KINDS = frozenset({"bounce", "data", "policy", "protocol", "resource", "software
 _LONGEST = 400
 _LARGEST = 256
 _WIDTH = 78
+_OWN_FAULTS = (
+    ("Temporary lookup failure", "resource"),
+    ("queue file write error", "resource"),
+    ("Server configuration error", "software"),
+)
 _CUT = " (What followed is not shown.)"
 
 
@@ -105,7 +110,8 @@ def _own_kind(reply: Reply) -> str:
     if reply.code == 552:
         # What MAIL announced is refused by a rule; what came all the same would have bounced.
         return "policy" if "fixed limit" in reply.lines[0] else "bounce"
-    return {"4.3.0": "resource", "4.3.5": "software"}.get(reply.status or "", "")
+    # By their words: a rule may give the same code and status (`retry:4.3.0 later` in transport_maps).
+    return next((kind for words, kind in _OWN_FAULTS if reply.code == 451 and reply.lines[0].endswith(words)), "")
 
 
 def _policy_kind(reply: Reply) -> str:
