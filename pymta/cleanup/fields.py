@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 from pymta.rewrite.canonical import Place
 
 # Fields whose addresses are rewritten, by the role of these addresses (ADDRESS_REWRITING_README).
@@ -24,18 +22,14 @@ RESENT_FIELDS = frozenset(
 )
 VISIBLE_RECIPIENTS = frozenset({"to", "cc", "resent-to", "resent-cc"})
 _NOTED = frozenset({"received", "message-id", "date", "content-transfer-encoding"})
-_ALL = SENDER_FIELDS | RECIPIENT_FIELDS | RESENT_FIELDS | _NOTED
-
-# The names in the spelling that most messages use, so that most fields need no further look.
-_BY_NAME: dict[bytes, str] = {
-    spelling: name for name in _ALL for spelling in (name.encode(), name.title().encode(), name.upper().encode())
-} | {b"Message-ID": "message-id"}
+KNOWN_FIELDS = SENDER_FIELDS | RECIPIENT_FIELDS | RESENT_FIELDS | _NOTED
+"""Those that matter whatever `message_drop_headers` says."""
 
 
-def known_names(dropped: Iterable[str]) -> dict[bytes, str]:
-    """Spellings of all names that matter when `message_drop_headers` are dropped too."""
-    extra = {spelling: name.lower() for name in dropped for spelling in (name.encode(), name.lower().encode())}
-    return _BY_NAME | extra
+def spellings(name: str) -> tuple[bytes, ...]:
+    """A name as most messages write it, so that most fields need no further look; in lower case first."""
+    title = name.title()
+    return (name.encode(), title.encode(), name.upper().encode(), title.replace("-Id", "-ID").encode())
 
 
 PLACES: dict[str, Place] = dict.fromkeys(SENDER_FIELDS, Place.HEADER_SENDER) | dict.fromkeys(

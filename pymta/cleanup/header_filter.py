@@ -7,18 +7,19 @@ from dataclasses import dataclass, field
 from functools import partial
 
 from pymta.auth.authentication_results import FIELD_NAME, is_from
-from pymta.cleanup.fields import PLACES, RESENT_FIELDS, known_names
+from pymta.cleanup.fields import KNOWN_FIELDS, PLACES, RESENT_FIELDS, spellings
 from pymta.cleanup.settings import CleanupSettings
 from pymta.model.address import Address
+from pymta.model.frozen import frozen
 from pymta.rewrite import StandardForm
 from pymta.rewrite.canonical import CanonicalForm, Place
-from pymta.rewrite.headers import AddressHeader, is_complete_list
+from pymta.rewrite.headers import AddressHeader, match_complete_list
 
 Waiting = Callable[[], Awaitable[bytes]]
 """What is to be asked of tables before a field's bytes are known."""
 
 
-_RESULTS = FIELD_NAME.lower()
+_RESULTS = FIELD_NAME.lower().encode()
 # How much of a field is noted for the log and the queue: a line of RFC 5322 2.1.1.
 _MAX_NOTED = 998
 
@@ -36,13 +37,27 @@ class Seen:
     is_ascii: bool = True
 
 
+@frozen
+class Treatment:
+    """What is done to a field of one name; `place` is the role of its addresses, where it has some."""
+
+    name: str
+    note: Callable[[Seen, bytes], None] | None
+    is_resent: bool
+    is_dropped: bool
+    place: Place | None
+
+
 class HeaderRules:
     """What is the same for every message of one configuration."""
 
     def __init__(self, settings: CleanupSettings, canonical: CanonicalForm) -> None:
-        self.dropped = frozenset(name.lower() for name in settings.message_drop_headers)
-        self.names = known_names(self.dropped)
-        self.all_names = frozenset(self.names.values())
+        dropped = frozenset(name.lower() for name in settings.message_drop_headers)
+        self.treatments = {
+            spelling: Treatment(name, _NOTES.get(name), name in RESENT_FIELDS, name in dropped, PLACES.get(name))
+            for name in KNOWN_FIELDS | dropped
+            for spelling in spellings(name)
+        }
         self.token_limit = settings.header_address_token_limit
         self.canonical = canonical
 
@@ -65,6 +80,7 @@ class HeaderFilter:
     ) -> None:
         self.seen = Seen()
         self._rules = rules
+        self._treatments = rules.treatments
         self._form = form
         self._maps = mappings and rules.canonical.changes_headers
         self._notes_ascii = notes_ascii
@@ -77,35 +93,37 @@ class HeaderFilter:
         """
         if self._notes_ascii and not raw.isascii():
             self.seen.is_ascii = False
-        spelling = raw[: raw.index(b":")]
-        rules = self._rules
-        name = rules.names.get(spelling)
-        if name is None:
-            bare = spelling.rstrip()
-            if bare != spelling:
-                raw = bare + raw[len(spelling) :]
-            name = bare.lower().decode("ascii")
-            if name not in rules.all_names:
-                return b"" if name == _RESULTS and self._is_forged(raw) else raw
+        colon = raw.index(b":")
+        spelling = raw[:colon]
+        known = self._treatments.get(spelling)
+        if known is not None:
+            return self._treat(raw, colon, known)
+        bare = spelling.rstrip()
+        if bare != spelling:
+            raw = bare + raw[colon:]
+        name = bare.lower()
+        known = self._treatments.get(name)
+        if known is not None:
+            return self._treat(raw, len(name), known)
+        return b"" if name == _RESULTS and self._is_forged(raw) else raw
+
+    def _treat(self, raw: bytes, colon: int, known: Treatment) -> bytes | Waiting:
         seen = self.seen
-        seen.names.add(name)
-        if name in _NOTES:
-            _NOTES[name](seen, raw)
-        if name in RESENT_FIELDS:
+        seen.names.add(known.name)
+        if known.note is not None:
+            known.note(seen, raw)
+        if known.is_resent:
             seen.is_resent = True
-        if name in rules.dropped:
+        if known.is_dropped:
             return b""
-        if self._form is None:
+        if known.place is None or self._form is None or (not self._maps and match_complete_list(raw, colon + 1)):
             return raw
-        place = PLACES.get(name)
-        return raw if place is None else self._rewrite(raw, place)
+        return self._rewrite(raw, known.place)
 
     def _is_forged(self, raw: bytes) -> bool:
         return bool(self._distrusts) and is_from(raw.partition(b":")[2], self._distrusts)
 
     def _rewrite(self, raw: bytes, place: Place) -> bytes | Waiting:
-        if not self._maps and is_complete_list(raw[raw.index(b":") + 1 :]):
-            return raw
         name, _, value = raw.decode("utf-8", "surrogateescape").partition(":")
         header = AddressHeader(value.rstrip("\r\n"), self._rules.token_limit)
         if self._maps:

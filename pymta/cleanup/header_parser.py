@@ -5,14 +5,16 @@ from __future__ import annotations
 import re
 
 # A name may be followed by blanks (RFC 5322 4.5.8); 8-bit bytes in a name end the header, as in Postfix.
-_FIELD = re.compile(rb"[!-9;-~]+[ \t]*:[^\n]*\n(?:[ \t][^\n]*\n)*")
+_FIELD = re.compile(rb"^[!-9;-~]++[ \t]*+:[^\n]*\n(?:[ \t][^\n]*\n)*", re.MULTILINE)
+_END_OF_HEADER = b"\n\r\n"
 _END_OF_FIELD = re.compile(rb"\n(?![ \t])(?=.)", re.DOTALL)
 _CRLF = b"\r\n"
 
 
 class HeaderParser:
-    """Push parser: `feed` returns the fields that are complete, each with its line ends.
+    """Push parser: `feed` returns fields that are complete, each with its line ends.
 
+    Nearly all headers end within `limit` bytes: up to there it waits for the end, and finds all fields at once.
     `ended` turns true at the empty line, or at the first line that is no field; `rest` then holds what follows,
     the empty line first, put in where it was missing. A field keeps its first `limit` bytes; more is dropped as it
     comes in.
@@ -30,6 +32,20 @@ class HeaderParser:
     def feed(self, data: bytes) -> list[bytes]:
         """Take more content; not to be called once `ended`."""
         buffer = self._buffer + data if self._buffer else data
+        if not self._cut:
+            end = buffer.find(_END_OF_HEADER, max(len(self._buffer) - 2, 0)) + 1
+            if not end and len(buffer) <= self._limit:
+                self._buffer = buffer
+                return []
+            if 0 < end <= self._limit:
+                fields = _FIELD.findall(buffer, 0, end)
+                if len(b"".join(fields)) == end:
+                    self._end(buffer[end:])
+                    return fields
+        return self._feed_fields(buffer)
+
+    def _feed_fields(self, buffer: bytes) -> list[bytes]:
+        """One field after the other, where the header is long, or has an end without an empty line."""
         fields: list[bytes] = []
         position = 0
         if self._cut:
@@ -44,21 +60,22 @@ class HeaderParser:
         return fields
 
     def finish(self) -> list[bytes]:
-        """The content is over: what is left is a last field, or a body without its empty line."""
+        """The content is over: what is left are the last fields, or a body without its empty line."""
         if self.ended:
             return []
-        self.ended = True
         if self._cut:
+            self.ended = True
             return [self._cut]
-        buffer, self._buffer = self._buffer, b""
-        if not buffer:
-            return []
-        if not buffer.endswith(b"\n"):
+        buffer = self._buffer
+        if buffer and not buffer.endswith(b"\n"):
             buffer += _CRLF
-        if _FIELD.fullmatch(buffer):
-            return [buffer]
-        self.rest = buffer if buffer == _CRLF else self._blank + buffer
-        return []
+        fields: list[bytes] = []
+        position = self._take(buffer, 0, fields)
+        if not self.ended:
+            self._end(b"")
+            if position < len(buffer):
+                fields.append(buffer[position:])
+        return fields
 
     def _take(self, buffer: bytes, position: int, fields: list[bytes]) -> int:
         size = len(buffer)

@@ -28,10 +28,8 @@ _COMPLETE_ITEM = rb"\s*+(?:%b|%b<%b>)\s*+" % (_COMPLETE, _PHRASE, _COMPLETE)
 # Groups are not repeated possessively: before 3.11.5 Python loses its place where the last round fails.
 _COMPLETE_LIST = re.compile(rb"%b(?:,%b)*" % (_COMPLETE_ITEM, _COMPLETE_ITEM))
 
-
-def is_complete_list(value: bytes) -> bool:
-    """Whether `value` holds plain complete addresses only, so that no standard form changes it. May err to False."""
-    return _COMPLETE_LIST.fullmatch(value) is not None
+match_complete_list = _COMPLETE_LIST.fullmatch
+"""Finds values of plain complete addresses only, which no standard form changes; not all such. Takes a start, too."""
 
 
 class AddressHeader:

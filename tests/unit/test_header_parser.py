@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -34,6 +36,7 @@ CASES = [
     (b"A : b\r\n\r\n", [b"A : b\r\n"], b"\r\n"),
     (b"A b: c\r\n\r\n", [], b"\r\nA b: c\r\n\r\n"),
     (b"\xc3\xa4: b\r\n\r\n", [], b"\r\n\xc3\xa4: b\r\n\r\n"),
+    (b"A: b\r\nno header C: d\r\nE: f\r\n\r\n", [b"A: b\r\n"], b"\r\nno header C: d\r\nE: f\r\n\r\n"),
     (b": b\r\n\r\n", [], b"\r\n: b\r\n\r\n"),
     (b"A: \xff\r\n\r\n", [b"A: \xff\r\n"], b"\r\n"),
 ]
@@ -65,6 +68,14 @@ def test_a_field_without_end_takes_bounded_memory() -> None:
         assert parser.feed(b"x" * 1000) == []
     assert len(parser._buffer) + len(parser._cut) < 4000
     assert [len(field) for field in parser.finish()] == [1002]
+
+
+def test_a_header_that_is_no_header_costs_no_more_than_its_length() -> None:
+    parser = HeaderParser(200_000)
+    started = time.process_time()
+    assert parser.feed(b"x" * 100_000 + b"\r\n" + b"y" * 90_000 + b"\r\n\r\nbody") == []
+    assert time.process_time() - started < 1
+    assert parser.ended
 
 
 def test_a_line_without_end_that_is_no_field_is_body() -> None:
