@@ -61,8 +61,9 @@ class QueueEntry:
     `filter` is a `transport:nexthop` from FILTER or content_filter that overrides every route. `is_notice`
     marks our own notices, which are never answered with another notice. `forced_expire` returns the message to
     its sender after the next attempt, whatever its age (postsuper(1) -e). An entry from the spool has the first
-    `ENTRY_RECIPIENTS` recipients; `unread` counts those behind them. `trace` is what the sender asked for. `expanded` are aliases that intake replaced and of
-    which the sender wants to hear, their numbers below zero; the first attempt reports them (RFC 3461 5.2.7.3).
+    `ENTRY_RECIPIENTS` recipients; `unread` counts those behind them. `trace` is what the sender asked for.
+    `expanded` are aliases that intake replaced and of which the sender wants to hear, their numbers below zero; the
+    first attempt reports them (RFC 3461 5.2.7.3).
     """
 
     queue_id: QueueId

@@ -9,7 +9,6 @@ import pytest
 from pymta.errors import ProtocolUseError
 from pymta.model.envelope import Trace
 from pymta.protocol.smtp.client import ClientSession
-from pymta.protocol.smtp.client_options import ClientOptions
 from pymta.protocol.smtp.client_events import (
     NEED_DATA,
     PAUSED,
@@ -23,6 +22,7 @@ from pymta.protocol.smtp.client_events import (
     Refused,
     SendContent,
 )
+from pymta.protocol.smtp.client_options import ClientOptions
 from tests.support.smtp_client import recipients, request
 
 EHLO = "250-peer.example\r\n250-PIPELINING\r\n250-SIZE 1000000\r\n250-8BITMIME\r\n250 DSN\r\n"
