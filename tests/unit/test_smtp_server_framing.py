@@ -81,6 +81,14 @@ def test_usual_content_is_tidy_and_a_stray_cr_is_not() -> None:
         assert decoder.is_tidy is tidy
 
 
+@pytest.mark.parametrize("dots", [0, 1, 99, 100, 101, 1000])
+def test_a_dot_line_is_found_behind_any_number_of_dots(dots: int) -> None:
+    """Only the first dots of a piece are looked at one by one."""
+    before = b"a.b\r\n" * dots
+    data = before + b"..c\r\n.\r\nQUIT"
+    assert _decoded(data, True, len(data)) == (before + b".c\r\n", b"QUIT", False)
+
+
 @given(st.binary(max_size=200))
 def test_dot_stuffed_lines_come_back(body: bytes) -> None:
     lines = body.replace(b"\r", b"").split(b"\n")

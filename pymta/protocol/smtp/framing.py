@@ -8,6 +8,10 @@ _CRLF = b"\r\n"
 _STANDARD_END = b"\r\n.\r\n"
 # What a chunk must not be cut at: the beginning of a line end, of a stuffed dot, of the end of data.
 _UNDECIDED = re.compile(rb"(?:\r?\n\.?\r?|\r)\Z")
+# A third of what bytes.find takes where lines or dots are frequent.
+_DOT_LINE = re.compile(rb"\r\n\.")
+# How many dots are looked at one by one before all lines are.
+_FEW_DOTS = 100
 
 
 def _has_only_crlf(block: bytes) -> bool:
@@ -76,6 +80,18 @@ class CommandLines:
         self._input, self._position = data, 0
 
 
+def _find_dot_line(block: bytes) -> int:
+    """Where the CRLF before the first line that begins with a dot is; -1 where there is none."""
+    dot = -1
+    # Long content often has few dots or none (base64).
+    for _ in range(_FEW_DOTS):
+        dot = block.find(b".", dot + 1)
+        if dot < 0 or block.startswith(_CRLF, dot - 2 if dot >= 2 else dot):
+            return max(dot - 2, -1)
+    found = _DOT_LINE.search(block, dot - 1)
+    return found.start() if found else -1
+
+
 class DataDecoder:
     """DATA: finds the end, takes off stuffed dots, ends every line in CRLF. Memory: four bytes.
 
@@ -94,11 +110,10 @@ class DataDecoder:
     def feed(self, data: bytes) -> tuple[bytes, bytes | None]:
         """Decoded content, and what follows the end of data once that is seen (None before)."""
         block = self._carry + data
-        line_ends = block.count(_CRLF)
-        is_clean = block.count(b"\n") == line_ends
-        # To delete a character takes half the time of counting it.
-        self.is_tidy = is_clean and len(block) - len(block.replace(b"\r", b"")) == line_ends
-        dot = block.find(b"\r\n.")
+        # One byte is found many times faster than two: to make all line ends anew costs half of counting them.
+        self.is_tidy = block.replace(b"\r", b"").replace(b"\n", _CRLF) == block
+        is_clean = self.is_tidy or _has_only_crlf(block)
+        dot = _find_dot_line(block)
         start, stop = (
             self._find_standard_end(block, dot) if is_clean or self._standard_end else self._find_any_end(block)
         )
