@@ -22,6 +22,11 @@ _PARENTHESES = re.compile(r"[()\\\r\n]")
 _HEADER = re.compile(r"[!-9;-~]+[ \t]*:")
 
 
+# What a message must have, and a message that was sent on besides (RFC 5322 3.6).
+_REQUIRED = frozenset({"message-id", "date", "from"})
+_REQUIRED_RESENT = frozenset({"resent-message-id", "resent-date", "resent-from"})
+
+
 def is_header(text: str) -> bool:
     """Whether `text` may stand in `undisclosed_recipients_header`."""
     return _HEADER.match(text) is not None
@@ -31,8 +36,11 @@ def missing_fields(
     settings: CleanupSettings, seen: Seen, queue_id: QueueId, sender: Address, full_name: str, arrival: float
 ) -> bytes:
     """The fields to put at the end of the header, lines ended by CRLF; notes the Message-ID in `seen`."""
-    prefix = "Resent-" if seen.is_resent else ""
     names = seen.names
+    has_recipients = not settings.undisclosed_recipients_header or not VISIBLE_RECIPIENTS.isdisjoint(names)
+    if has_recipients and (_REQUIRED_RESENT if seen.is_resent else _REQUIRED) <= names:
+        return b""
+    prefix = "Resent-" if seen.is_resent else ""
     lines: list[str] = []
     if f"{prefix}Message-Id".lower() not in names:
         message_id = f"<{_message_id(settings, queue_id, arrival)}>"
@@ -45,7 +53,7 @@ def missing_fields(
         lines.append(f"{prefix}Date: {mail_date(arrival)}")
     if f"{prefix}From".lower() not in names:
         lines.append(f"{prefix}From: {_from(settings, sender, full_name)}")
-    if settings.undisclosed_recipients_header and not names & VISIBLE_RECIPIENTS:
+    if not has_recipients:
         lines.append(settings.undisclosed_recipients_header)
     return "".join(f"{line}\r\n" for line in lines).encode()
 

@@ -24,11 +24,11 @@ class CharacterRules:
 
 
 class ContentCleaner:
-    """One message's bytes. CRs at the end of a chunk wait for the next, since an LF may follow."""
+    """One message's bytes. CRs at the end of a chunk wait in `held` for the next, since an LF may follow."""
 
     def __init__(self, rules: CharacterRules) -> None:
         self._rules = rules
-        self._held = b""
+        self.held = b""
         self.is_refused = False
 
     def take(self, data: bytes, *, is_tidy: bool = False) -> bytes:
@@ -41,25 +41,25 @@ class ContentCleaner:
             self.is_refused = True
         if rules.stripped:
             data, is_tidy = data.translate(None, rules.stripped), False
-        if not rules.replaces_stray or (is_tidy and not self._held):
+        if not rules.replaces_stray or (is_tidy and not self.held):
             return data
         return self._without_stray(data)
 
     def finish(self) -> bytes:
         """What was held back."""
-        held, self._held = self._held, b""
+        held, self.held = self.held, b""
         return held.replace(b"\r", b" ")
 
     def _without_stray(self, data: bytes) -> bytes:
-        if self._held:
-            data, self._held = self._held + data, b""
+        if self.held:
+            data, self.held = self.held + data, b""
         # To delete a character takes half the time of counting it.
         without_ends = len(data) - data.count(b"\r\n")
         if len(data.replace(b"\r", b"")) == without_ends == len(data.replace(b"\n", b"")):
             return data
         size = len(data) - len(data.rstrip(b"\r"))
         if 0 < size <= _MAX_HELD:
-            data, self._held = data[:-size], data[-size:]
+            data, self.held = data[:-size], data[-size:]
         return _STRAY.sub(_repair, data)
 
 

@@ -124,7 +124,9 @@ class MessageDraft:
         elif self._in_body:
             self._emit(data)
         else:
-            self._fields(self._parser.feed(data))
+            fields = self._parser.feed(data)
+            if fields or self._parser.ended:
+                self._fields(fields)
 
     async def commit(self, effects: Sequence[Effect] = ()) -> Reply:
         """Map the envelope and queue the message; the reply is for the client. Raises nothing but programming errors.
@@ -134,7 +136,8 @@ class MessageDraft:
         if self._ended:
             raise ProtocolUseError(f"{self._queue_id}: this message was ended before")
         try:
-            await self._finish_content()
+            if not self._in_body or self._task is not None or self._cleaner.held:
+                await self._finish_content()
             self._ended = True
             entry = await self._entry(Effects.of(effects) if effects else NO_EFFECTS)
         except BaseException:
@@ -168,7 +171,8 @@ class MessageDraft:
         return bool(self._handling.size_limit) and self._content.size + more > self._handling.size_limit
 
     def _emit(self, data: bytes) -> None:
-        if self._too_large or self._exceeds(len(data)):
+        limit = self._handling.size_limit
+        if self._too_large or (limit and self._content.size + len(data) > limit):
             self._too_large = True
         elif data:
             self._content.write(data)
@@ -261,15 +265,15 @@ class MessageDraft:
             return ALIAS_ERROR
         if not recipients:
             return NO_RECIPIENTS
-        if not_signed := self._sign():
+        if self._signer is not None and (not_signed := self._sign(self._signer)):
             return not_signed
         if effects.top:
             self._content.prepend(effects.top)
         return self._queue_entry(sender, recipients, expanded, effects)
 
-    def _sign(self) -> Reply | None:
+    def _sign(self, signer: MessageSigner) -> Reply | None:
         """Put the signatures on top; the reply is for a message that cannot be signed and has to wait."""
-        signatures = self._signer.finish() if self._signer is not None else b""
+        signatures = signer.finish()
         if isinstance(signatures, Reply):
             return signatures
         if signatures:
@@ -288,6 +292,9 @@ class MessageDraft:
     async def _map(self, effects: Effects) -> tuple[Address, list[Recipient], list[Recipient]]:
         """The sender, the recipients, and the aliases whose expansion is to be reported."""
         mapping, handling = self._desk.mapping, self._handling
+        if mapping.only_completes:
+            sender, recipients = mapping.completed(self._envelope.sender, effects.recipients(self._envelope.recipients))
+            return sender, effects.redirected(recipients), []
         sender = await mapping.sender(self._envelope.sender, mappings=handling.mappings)
         expanded: list[Recipient] = []
         recipients = await mapping.recipients(
@@ -302,7 +309,7 @@ class MessageDraft:
     def _queue_entry(
         self, sender: Address, recipients: list[Recipient], expanded: list[Recipient], effects: Effects
     ) -> QueueEntry:
-        envelope, seen = self._envelope, self._header.seen
+        envelope, seen, settings = self._envelope, self._header.seen, self._desk.settings
         now = self._desk.clock.now()
         return QueueEntry(
             queue_id=self._queue_id,
@@ -314,8 +321,10 @@ class MessageDraft:
             size=self._content.size,
             client=self._client,
             origin=self._origin,
-            body=Body.EIGHT_BIT_MIME if self._is_eight_bit(seen.encoding) else envelope.body,
-            smtputf8=envelope.smtputf8 or self._is_smtputf8(sender, recipients),
+            body=Body.EIGHT_BIT_MIME
+            if seen.encoding in _EIGHT_BIT and settings.detect_8bit_encoding_header
+            else envelope.body,
+            smtputf8=envelope.smtputf8 or (self._handling.detects_smtputf8 and self._is_smtputf8(sender, recipients)),
             envid=envelope.envid,
             ret=envelope.ret,
             verp=envelope.verp,
@@ -328,13 +337,8 @@ class MessageDraft:
         )
 
     def _is_smtputf8(self, sender: Address, recipients: list[Recipient]) -> bool:
-        if not self._handling.detects_smtputf8:
-            return False
         is_ascii = self._header.seen.is_ascii and sender.is_ascii
         return not (is_ascii and all(recipient.address.is_ascii for recipient in recipients))
-
-    def _is_eight_bit(self, encoding: str) -> bool:
-        return self._desk.settings.detect_8bit_encoding_header and encoding in _EIGHT_BIT
 
     async def _enqueue(self, entry: QueueEntry) -> Reply:
         try:

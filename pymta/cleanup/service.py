@@ -79,6 +79,7 @@ class Cleanup:
         self._clients = LocalClients(settings, tables, own_addresses)
         self._local = self._handling(rewriter.local_form)
         self._remote = self._handling(rewriter.remote_form)
+        self._compose()
 
     def with_overrides(self, options: Iterable[str]) -> Cleanup:
         """The same door for a service with `receive_override_options`, of which three are about intake:
@@ -94,6 +95,7 @@ class Cleanup:
         if "no_milters" in words:
             other._signer = None
         other._checks_content = "no_header_body_checks" not in words
+        other._compose()
         return other
 
     def with_signer(self, signer: SigningSource | None) -> Cleanup:
@@ -119,6 +121,7 @@ class Cleanup:
         other = self._copy()
         other._local = replace(self._local, content_filter=content_filter)
         other._remote = replace(self._remote, content_filter=content_filter)
+        other._compose()
         return other
 
     def _copy(self) -> Cleanup:
@@ -126,22 +129,34 @@ class Cleanup:
         other.__dict__.update(self.__dict__)
         return other
 
+    def _compose(self) -> None:
+        """Put together what is the same for every message that comes by one door."""
+        self._by_origin = {
+            origin: self._at_door(self._remote if origin is Origin.FORWARD else self._local, origin)
+            for origin in Origin
+        }
+        self._from_strangers = self._at_door(self._remote, Origin.SMTP)
+        checks = bool(self._checks) and self._checks_content
+        self._checked = frozenset(origin for origin in Origin if checks and self._is_checked(origin))
+
+    def _at_door(self, handling: Handling, origin: Origin) -> Handling:
+        if origin in _INTERNAL:
+            handling = replace(handling, bcc=False, size_limit=0, content_filter="")
+        return replace(handling, detects_smtputf8=True) if origin in self._detecting else handling
+
     def new_queue_id(self) -> QueueId:
         return self._desk.queue.new_queue_id()
 
     async def begin(self, envelope: Envelope, client: Client, origin: Origin, queue_id: QueueId | None = None) -> Draft:
         """Open a draft; never fails. A client of which a table cannot tell whether it is local counts as remote."""
+        handling = self._by_origin[origin]
         if origin is Origin.SMTP:
-            handling = self._local if await self._is_local(client) else self._remote
+            known = self._clients.known(client)
+            if not (await self._is_local(client) if known is None else known):
+                handling = self._from_strangers
             if client.sasl_username and not handling.adds_missing:
                 # RFC 6409 8.1 to 8.3: submission completes a message; rewriting stays a matter of the setting.
                 handling = replace(handling, adds_missing=True)
-        else:
-            handling = self._remote if origin is Origin.FORWARD else self._local
-            if origin in _INTERNAL:
-                handling = replace(handling, bcc=False, size_limit=0, content_filter="")
-        if origin in self._detecting:
-            handling = replace(handling, detects_smtputf8=True)
         authentication = self._authentication
         if authentication and origin is Origin.SMTP and await authentication.is_foreign(client):
             handling = replace(handling, distrusts=authentication.authserv_id)
@@ -149,7 +164,7 @@ class Cleanup:
         if signer is not None:
             handling = await self._signing(handling, signer, envelope, client, origin)
         draft = MessageDraft(self._desk, handling, envelope, client, origin, queue_id or self.new_queue_id())
-        if not (self._checks and self._checks_content and self._is_checked(origin)):
+        if origin not in self._checked:
             return draft
         log = self._desk.log
         actions = CheckActions(log, draft.queue_id, lambda: _describe(envelope, client, origin))
@@ -173,9 +188,6 @@ class Cleanup:
         return replace(handling, signer=signer)
 
     async def _is_local(self, client: Client) -> bool:
-        known = self._clients.known(client)
-        if known is not None:
-            return known
         try:
             return await self._clients.contains(client)
         except TableError as error:

@@ -21,20 +21,19 @@ class SystemNames:
     def __init__(self, resolver: Resolver, path: Path = _HOSTS) -> None:
         self._resolver = resolver
         self._path = path
-        self._checked = float("-inf")
+        self._due = 0.0
         self._stamp: tuple[int, int] | None = None
         self._answers: dict[tuple[str, str], Answer] = {}
 
     async def query(self, name: str, rdtype: str) -> Answer:
-        self._refresh()
+        if time.monotonic() >= self._due:
+            self._refresh()
         key = (_address(name) if rdtype == "PTR" else name.lower().rstrip("."), rdtype)
         return self._answers.get(key) or await self._resolver.query(name, rdtype)
 
     def _refresh(self) -> None:
-        now = time.monotonic()
-        if now - self._checked < _CHECK_SECONDS:
-            return
-        self._checked = now
+        """Read the file where it changed; next time in some seconds."""
+        self._due = time.monotonic() + _CHECK_SECONDS
         try:
             info = self._path.stat()
             stamp = (info.st_mtime_ns, info.st_size)

@@ -56,7 +56,20 @@ class EnvelopeMapping:
         self._sender_bcc = tables.maps(settings.sender_bcc_maps, "sender_bcc_maps")
         self._recipient_bcc = tables.maps(settings.recipient_bcc_maps, "recipient_bcc_maps")
         changing = (self.canonical, self._virtual, self._always_bcc, self._sender_bcc, self._recipient_bcc)
-        self._only_completes = not any(changing)
+        self.only_completes = not any(changing)
+
+    def completed(self, sender: Address, recipients: tuple[Recipient, ...]) -> tuple[Address, list[Recipient]]:
+        """All that is to be done where nothing is set up that changes an address, and no table to wait for."""
+        completed = [self._completed(recipient) for recipient in recipients]
+        if len(completed) > 1:
+            collected = self._collected()
+            for recipient in completed:
+                collected.add(recipient)
+            completed = collected.recipients
+        return self._form.apply(sender), completed
+
+    def _collected(self) -> _Collected:
+        return _Collected(self._settings.duplicate_filter_limit, self._settings.enable_original_recipient)
 
     async def sender(self, sender: Address, *, mappings: bool = True) -> Address:
         """The sender as it is queued; the null sender stays. Without `mappings`, only its standard form."""
@@ -78,11 +91,9 @@ class EnvelopeMapping:
 
         `expanded` is filled with the aliases that others replace and of whose success the sender wants to hear.
         """
-        collected = _Collected(self._settings.duplicate_filter_limit, self._settings.enable_original_recipient)
-        if self._only_completes:
-            for recipient in recipients:
-                collected.add(self._completed(recipient))
-            return collected.recipients
+        if self.only_completes:
+            return self.completed(sender, recipients)[1]
+        collected = self._collected()
         if bcc and not sender.is_null and (copy := await self._bcc(self._sender_bcc, sender)):
             await self._add_bcc(collected, copy, mappings=mappings)
         for recipient in recipients:

@@ -29,7 +29,8 @@ class StandardForm:
                 return address if local_part == address.local_part else Address(local_part)
         if self.domain and "." not in domain and domain[0] != "[" and domain[-1] != "]":
             domain = f"{domain}.{self.domain}"
-        domain = without_final_dot(domain)
+        if domain[-1] == ".":
+            domain = without_final_dot(domain)
         if domain is address.domain:
             return address
         return Address(local_part, domain)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Any
 
 from pymta.model.dns import Lookup
@@ -55,13 +56,20 @@ async def look_up_name(client: Client, resolver: Resolver) -> Client:
     reverse_name = answer.values[0].removesuffix(".")
     if not valid_domain(reverse_name) or reverse_name.startswith("["):
         return _named(client, UNKNOWN, _NONE, UNKNOWN, _NONE)
-    address = _parsed(client.address)
-    forward = await resolver.query(reverse_name, "A" if isinstance(address, IPv4Address) else "AAAA")
+    forward = await resolver.query(reverse_name, "AAAA" if ":" in client.address else "A")
     if forward.status is Lookup.TRY_AGAIN:
         return _named(client, UNKNOWN, _CANNOT_KNOW, reverse_name, _OK)
-    if forward.status is Lookup.FOUND and any(_parsed(value) == address for value in forward.values):
+    if forward.status is Lookup.FOUND and _has(forward.values, client.address):
         return _named(client, reverse_name, _OK, reverse_name, _OK)
     return _named(client, UNKNOWN, _NONE, reverse_name, _OK)
+
+
+def _has(values: Sequence[str], text: str) -> bool:
+    """Whether the address `text` is one of `values`, however these are spelled."""
+    if text in values:
+        return True
+    address = _parsed(text)
+    return any(_parsed(value) == address for value in values)
 
 
 def _named(client: Client, name: str, status: int, reverse_name: str, reverse_status: int) -> Client:

@@ -53,7 +53,8 @@ class Sessions:
 
     async def begin(self, client: Client, label: str) -> ServerSession:
         """The session of a client that was let in; `label` is how log lines name it."""
-        excluded = await self._bare_newline_exclusions.matches(client.address)
+        exclusions = self._bare_newline_exclusions
+        excluded = bool(exclusions) and await exclusions.matches(client.address)
         session = self._new_session(
             self._excluded_options if excluded else self._options,
             client,
