@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import random
 import shutil
 import signal
 import socket
@@ -22,6 +23,9 @@ _QUEUES = (
     *("public", "saved", "trace"),
 )
 _QUEUE_MODES = {"maildrop": 0o730, "pid": 0o755, "public": 0o710}
+_OUR_PORTS = (20_000, 32_000)
+# Two test runs beside each other must not draw the same.
+_chance = random.SystemRandom()
 _FOLDERS = ("usr/sbin", "usr/bin", "usr/lib/postfix/sbin")
 
 
@@ -53,10 +57,12 @@ def environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+    """One that nobody listens on, below those that the system gives to connections: none takes it before we do."""
+    while True:
+        port = _chance.randrange(*_OUR_PORTS)
+        with contextlib.suppress(OSError), socket.socket() as probe:
+            probe.bind(("", port))
+            return port
 
 
 def wait_for_port(port: int, seconds: float = 10.0) -> None:
