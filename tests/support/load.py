@@ -149,7 +149,7 @@ class Sender(threading.Thread):
 
 
 def message(mark: str, chance: random.Random | None = None) -> str:
-    size = chance.choice([10, 5000, 100_000]) if chance else 10
+    size = chance.choice([10, 5000, 200_000]) if chance else 10
     return f"Subject: {mark}\r\nX-Mark: <{mark}>\r\n\r\n" + ("x" * 70 + "\r\n") * (size // 72 + 1)
 
 
