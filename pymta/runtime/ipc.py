@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 _HEADER = struct.Struct("!BQII")
-# An alias list of 100,000 addresses in one envelope is some 20 MiB; content beyond 64 KiB goes by the name of its file.
+# An alias list of 100,000 addresses in one envelope is some 20 MiB; content of 128 KiB goes by the name of its file.
 HEAD_LIMIT = 64 * 1024 * 1024
 BODY_LIMIT = 1024 * 1024
 _WRITE_HIGH = 1024 * 1024

@@ -25,7 +25,8 @@ from pymta.spool.conditions import Condition, recipient_driver, sql_conditions
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS, NewMessage, encode_outcome
 
-SCHEMA_VERSION = 1
+# 2: content from 64 to 128 KiB is in its table too.
+SCHEMA_VERSION = 2
 _CHECKPOINT_PAGES = 4000
 _SCHEMA = """
 CREATE TABLE meta (name TEXT PRIMARY KEY, value TEXT NOT NULL);

@@ -115,7 +115,7 @@ def test_no_file_descriptors_left(pymta_system: Start, model: str) -> None:
             session.sock, session.file = idle[1], None
             assert session.getreply()[0] == 220
             try:
-                session.sendmail("s@a.example", ["a@sink.example"], message("tight") + "x" * 100_000)
+                session.sendmail("s@a.example", ["a@sink.example"], message("tight") + "x" * 200_000)
                 sent.append("tight")
             except smtplib.SMTPResponseException as error:
                 assert 400 <= error.smtp_code < 500

@@ -13,6 +13,7 @@ import pytest
 
 from pymta.model.queue import QueueFilter
 from pymta.spool import SqliteSpool
+from pymta.spool.content import IN_DATABASE_BELOW
 from pymta.spool.faults import STEPS
 from pymta.testing import ManualClock, RecordingLog
 
@@ -49,7 +50,7 @@ async def main():
         while True:
             queue_id = spool.new_queue_id()
             writer = spool.new_content(queue_id)
-            data = queue_id.encode() * (10 if number % 4 else 8000)
+            data = queue_id.encode() * (10 if number % 4 else 16_000)
             for start in range(0, len(data), 30000):
                 writer.write(data[start:start + 30000])
                 await asyncio.sleep(0)
@@ -105,7 +106,7 @@ async def account(directory: Path, said: list[str]) -> tuple[int, int]:
         assert spool._cleaning is not None
         await spool._cleaning
         files = {path.name for path in (directory / "content").rglob("*") if path.is_file()}
-        assert files == {entry.queue_id for entry in entries.values() if entry.size >= 65536}
+        assert files == {entry.queue_id for entry in entries.values() if entry.size >= IN_DATABASE_BELOW}
         await asyncio.gather(*map(spool.remove, entries))
         return len(added), len(entries)
     finally:

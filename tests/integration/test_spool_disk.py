@@ -115,9 +115,9 @@ async def test_the_lock_ends_with_its_process(disk: Disk) -> None:
 async def test_another_schema_version_is_refused_by_number(disk: Disk) -> None:
     await disk.spool.close()
     disk.tamper("UPDATE meta SET value = '99' WHERE name = 'schema_version'")
-    with pytest.raises(SpoolError, match=r"schema version 99 found, this program reads version 1"):
+    with pytest.raises(SpoolError, match=r"schema version 99 found, this program reads version 2"):
         await disk.spool.open()
-    disk.tamper("UPDATE meta SET value = '1' WHERE name = 'schema_version'")
+    disk.tamper("UPDATE meta SET value = '2' WHERE name = 'schema_version'")
     await disk.spool.open()
 
 

@@ -41,7 +41,7 @@ CHANGES = st.lists(
     unique_by=lambda change: change.number,
 ).map(tuple)
 OPERATIONS = st.one_of(
-    st.tuples(st.just("add"), IDS, QUEUES, TIMES, ADDRESSES, RECIPIENTS, st.sampled_from([0, 10, 70_000])),
+    st.tuples(st.just("add"), IDS, QUEUES, TIMES, ADDRESSES, RECIPIENTS, st.sampled_from([0, 10, 140_000])),
     st.tuples(st.just("remove"), IDS),
     st.builds(
         lambda *fields: ("update", EntryUpdate(*fields)),
