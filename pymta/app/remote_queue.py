@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from pymta.app.remote_kinds import ID_SLOTS, SMTPD, Kind
 from pymta.app.remote_upstream import Upstream
@@ -93,7 +92,12 @@ class RemoteQueue:
             self._faults("draft synced")
         else:
             body = content.take()
-        error = await self._ask((self._ids.last, content.in_file, texts, *pack_entry(entry)), body)
+        values = (self._ids.last, content.in_file, texts, *pack_entry(entry))
+        try:
+            error = str(await self.upstream.ask(Kind.ENQUEUE, values, body))
+            self._faults("message stored")
+        except LinkLost:
+            error = _NO_QUEUE_MANAGER
         if error:
             content.abandon()
             raise SpoolError(error)
@@ -105,14 +109,6 @@ class RemoteQueue:
             await self.upstream.ask(Kind.FLUSH, (site,), b"")
         except LinkLost as error:
             raise SpoolError(_NO_QUEUE_MANAGER) from error
-
-    async def _ask(self, values: tuple[Any, ...], body: bytes) -> str:
-        try:
-            answer = str(await self.upstream.ask(Kind.ENQUEUE, values, body))
-        except LinkLost:
-            return _NO_QUEUE_MANAGER
-        self._faults("message stored")
-        return answer
 
     async def _sync(self, content: DraftContent) -> None:
         """Where the disk failed, nothing is accepted for a while; then a new file shows whether it is sound again."""

@@ -28,6 +28,7 @@ _TRACES = {one.value: one for one in Trace}
 _OUTCOMES = {one.value: one for one in Outcome}
 _NOTIFY = {value: Notify(value) for value in range(16)}
 
+# In what follows `_value_` is what `value` looks up by a descriptor in Python: two calls more for each of them.
 dumps = marshal.dumps
 _client_values = attrgetter(*(field.name for field in fields(Client)))
 _shared_values = attrgetter(*(field.name for field in fields(DeliveryResult) if field.name != "number"))
@@ -53,7 +54,7 @@ def _recipient(one: QueuedRecipient) -> tuple[Any, ...]:
         address.local_part,
         address.domain,
         None if original is address else (original.local_part, original.domain),
-        one.notify.value,
+        one.notify._value_,
         one.orcpt,
     )
     if not one.status and not one.reason and one.state is RecipientState.PENDING:
@@ -73,7 +74,7 @@ def _read_recipient(values: Sequence[Any]) -> QueuedRecipient:
 def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
     return (
         entry.queue_id,
-        entry.queue.value,
+        entry.queue._value_,
         entry.sender.local_part,
         entry.sender.domain,
         [_recipient(one) for one in entry.recipients],
@@ -81,11 +82,11 @@ def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
         entry.queued_time,
         entry.size,
         _client(entry.client),
-        entry.origin.value,
-        entry.body.value if entry.body else None,
+        entry.origin._value_,
+        entry.body._value_ if entry.body else None,
         entry.smtputf8,
         entry.envid,
-        entry.ret.value if entry.ret else None,
+        entry.ret._value_ if entry.ret else None,
         entry.verp,
         entry.filter,
         entry.message_id,
@@ -95,8 +96,8 @@ def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
         entry.is_notice,
         entry.forced_expire,
         entry.unread,
-        entry.trace.value,
-        [_recipient(one) for one in entry.expanded],
+        entry.trace._value_,
+        [_recipient(one) for one in entry.expanded] if entry.expanded else (),
     )
 
 
@@ -133,13 +134,13 @@ def pack_request(request: DeliveryRequest) -> tuple[Any, ...]:
         request.size,
         request.arrival_time,
         _client(request.client),
-        request.body.value if request.body else None,
+        request.body._value_ if request.body else None,
         request.smtputf8,
         request.envid,
-        request.ret.value if request.ret else None,
+        request.ret._value_ if request.ret else None,
         request.verp,
         request.is_notice,
-        request.trace.value,
+        request.trace._value_,
     )
 
 
@@ -172,14 +173,14 @@ def pack_results(results: Sequence[DeliveryResult]) -> list[tuple[list[int], tup
         values = _shared_values(one)
         if values != last:
             outcome, *plain, parts = last = values
-            groups.append(([], (outcome.value, *plain, [_part(part) for part in parts])))
+            groups.append(([], (outcome._value_, *plain, [_part(part) for part in parts])))
         groups[-1][0].append(one.number)
     return groups
 
 
 def _part(part: DeliveryPart) -> tuple[Any, ...]:
     address = part.address
-    return (address.local_part, address.domain, part.outcome.value, part.status, part.reason, part.action)
+    return (address.local_part, address.domain, part.outcome._value_, part.status, part.reason, part.action)
 
 
 def unpack_results(groups: Sequence[tuple[Sequence[int], Sequence[Any]]]) -> list[DeliveryResult]:

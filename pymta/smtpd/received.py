@@ -31,22 +31,18 @@ def received_header(
     given where the header shall tell of it (`smtpd_tls_received_header`), `shows_login` where it shall tell
     who logged in.
     """
-    lines = [
-        f"Received: from {client.helo or client.name} ({client.name} [{address_literal(client.address)}])",
-        *(_tls_lines(tls) if tls else ()),
-        *(
-            [f"\t(Authenticated sender: {_comment(client.sasl_username)})"]
-            if shows_login and client.sasl_username
-            else ()
-        ),
-        f"\tby {host} ({mail_name}) with {_protocol(client, smtputf8)} id {queue_id}",
-    ]
-    if only_recipient is not None:
-        lines.append(f"\tfor <{only_recipient.quoted()}>; {mail_date(now)}")
-    else:
-        lines[-1] += ";"
-        lines.append(f"\t{mail_date(now)}")
-    return ("\r\n".join(lines) + "\r\n").encode("utf-8", "replace")
+    comments = ""
+    if tls:
+        comments = "".join([f"{line}\r\n" for line in _tls_lines(tls)])
+    if shows_login and client.sasl_username:
+        comments += f"\t(Authenticated sender: {_comment(client.sasl_username)})\r\n"
+    # As RFC 5321 4.1.3 writes it between brackets.
+    address = f"IPv6:{client.address}" if ":" in client.address else client.address
+    end = ";\r\n\t" if only_recipient is None else f"\r\n\tfor <{only_recipient.quoted()}>; "
+    return (
+        f"Received: from {client.helo or client.name} ({client.name} [{address}])\r\n{comments}"
+        f"\tby {host} ({mail_name}) with {_protocol(client, smtputf8)} id {queue_id}{end}{mail_date(now)}\r\n"
+    ).encode("utf-8", "replace")
 
 
 def _protocol(client: Client, smtputf8: bool) -> str:
@@ -75,8 +71,3 @@ def _tls_lines(tls: TlsSession) -> Iterator[str]:
 def _comment(text: str) -> str:
     """Fit to stand in a header's comment."""
     return text.translate(_NOT_IN_COMMENTS)
-
-
-def address_literal(address: str) -> str:
-    """An IP address as RFC 5321 4.1.3 writes it between brackets."""
-    return f"IPv6:{address}" if ":" in address else address

@@ -55,8 +55,8 @@ def texts_of(entry: QueueEntry) -> Texts:
     data: list[Any] = [
         entry.queued_time,
         None if entry.client == LOCAL_CLIENT else _client_values(entry.client),
-        entry.origin.value,
-        entry.body.value if entry.body else None,
+        entry.origin._value_,
+        entry.body._value_ if entry.body else None,
         entry.smtputf8,
         entry.envid,
         entry.ret.value if entry.ret else None,
@@ -106,7 +106,7 @@ def _check_text(address: Address, queue_id: QueueId) -> None:
 def _recipient_text(queue_id: QueueId, recipient: QueuedRecipient) -> str:
     address, original = recipient.address, recipient.original
     _check_text(address, queue_id)
-    if recipient.orcpt or recipient.notify.value or (original is not address and original != address):
+    if recipient.orcpt or recipient.notify._value_ or (original is not address and original != address):
         return _dump([original.local_part, original.domain, recipient.notify.value, recipient.orcpt])
     return ""
 
