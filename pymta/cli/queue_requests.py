@@ -8,11 +8,12 @@ from __future__ import annotations
 import os
 import re
 import sys
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from pymta.cli.client import CommandFailed, DaemonDown, call
 from pymta.cli.queue_format import json_lines, listing, plural
-from pymta.errors import PymtaError
+from pymta.errors import PymtaError, SpoolLockedError
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from pymta.runtime.places import SpoolPlaces
 
 _IDS_PER_REQUEST = 1000
+_START_SECONDS = 5.0
+_RETRY_SECONDS = 0.1
 _QUEUE_ID = re.compile(r"[A-Za-z0-9]{1,60}")
 
 # command -> what postsuper says of one message, and of all of them at the end
@@ -35,11 +38,34 @@ DONE = {
 
 
 def ask(where: SpoolPlaces, command: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A queue command's rows from the running program, or straight from the spool where none runs."""
+    """A queue command's rows from the running program, or straight from the spool where none runs.
+
+    One that starts, or whose queue manager does, holds the spool before it answers: it gets a few seconds.
+    """
+    deadline = time.monotonic() + _START_SECONDS
+    while True:
+        rows = _ask_once(where, command, arguments)
+        try:
+            first = next(rows, None)
+            break
+        except SpoolLockedError:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(_RETRY_SECONDS)
+    if first is not None:
+        yield first
+        yield from rows
+
+
+def _ask_once(where: SpoolPlaces, command: str, arguments: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    has_begun = False
     try:
-        yield from call(where.control_socket, command, arguments)
+        for row in call(where.control_socket, command, arguments):
+            has_begun = True
+            yield row
     except DaemonDown as down:
-        if where.control_socket.exists() and isinstance(down.__cause__, PermissionError):
+        # What it has answered must not come once more.
+        if has_begun or (where.control_socket.exists() and isinstance(down.__cause__, PermissionError)):
             raise
         from pymta.cli import offline
 
