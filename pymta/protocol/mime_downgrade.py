@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 _HEADER = re.compile(rb"[!-9;-~]+[ \t]*:")
 # A quoted string without an end goes on to the end of the field: nothing is read twice, whatever the field holds.
-_QUOTED = r'"((?:[^"\\]|\\.)*+)\\?+"?'
+_QUOTED = r'"((?>(?:[^"\\]|\\.)*))\\?+"?'
 _COMMENT_OR_QUOTED = re.compile(rf"\([^()]*\)|({_QUOTED})")
 _TYPE = re.compile(r'\s*([^\s;/"]+)\s*/\s*([^\s;/"]+)')
 _PARAMETER = re.compile(rf';\s*+([^\s;="]++)\s*+=\s*+(?:{_QUOTED}|([^\s;"]++))|{_QUOTED}')
