@@ -181,18 +181,23 @@ class MessageDraft:
 
     def _fields(self, fields: list[bytes]) -> None:
         """Filter fields that are complete; a field for which tables must be asked starts a task for the rest."""
-        take = self._header.take
-        kept: list[bytes] = []
-        for position, raw in enumerate(fields):
-            result = take(raw)
-            if not isinstance(result, bytes):
-                self._emit(b"".join(kept))
-                self._task = asyncio.create_task(self._ask(result, fields[position + 1 :]))
-                return
-            kept.append(result)
+        kept = self._ask_where_needed(fields) if self._header.asks_tables else self._header.take_all(fields)
+        if kept is None:
+            return
         if self._parser.ended:
             kept.append(self._end_of_header())
         self._emit(b"".join(kept))
+
+    def _ask_where_needed(self, fields: list[bytes]) -> list[bytes] | None:
+        kept: list[bytes] = []
+        for position, raw in enumerate(fields):
+            result = self._header.take(raw)
+            if not isinstance(result, bytes):
+                self._emit(b"".join(kept))
+                self._task = asyncio.create_task(self._ask(result, fields[position + 1 :]))
+                return None
+            kept.append(result)
+        return kept
 
     async def _ask(self, first: Waiting, fields: list[bytes]) -> None:
         """Wait for the tables, field by field, then take the content that came meanwhile."""

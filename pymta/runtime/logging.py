@@ -41,7 +41,6 @@ class Severity(IntEnum):
     DEBUG = 7
 
 
-_PREFIX = {Severity.ERROR: "error: ", Severity.WARNING: "warning: ", Severity.INFO: "", Severity.DEBUG: ""}
 _MAIL_FACILITY = 2 << 3
 
 
@@ -280,9 +279,10 @@ class MailLog:
         return ServiceLog(self, f"{name}[{os.getpid()}]", debug)
 
     def add(self, line: LogLine) -> None:
-        self._pending.append(line)
-        if len(self._pending) > 1:
+        if self._pending:
+            self._pending.append(line)
             return
+        self._pending.append(line)
         try:
             asyncio.get_running_loop().call_later(_GATHER_SECONDS, self.flush)
         except RuntimeError:
@@ -312,27 +312,26 @@ class ServiceLog:
     """`ports.Log` for one service."""
 
     def __init__(self, log: MailLog, tag: str, debug: bool) -> None:
-        self._log = log
+        self._add = log.add
         self._tag = tag
         self._debug = debug
 
-    def _add(self, severity: Severity, line: str) -> None:
-        if not line.isprintable():
-            line = _UNPRINTABLE.sub("?", line)
-        self._log.add(LogLine(severity, self._tag, _PREFIX[severity] + line))
-
     def debug(self, line: str) -> None:
         if self._debug:
-            self._add(Severity.DEBUG, line)
+            self._add(LogLine(Severity.DEBUG, self._tag, _printable(line)))
 
     def info(self, line: str) -> None:
-        self._add(Severity.INFO, line)
+        self._add(LogLine(Severity.INFO, self._tag, line if line.isprintable() else _printable(line)))
 
     def warning(self, line: str) -> None:
-        self._add(Severity.WARNING, line)
+        self._add(LogLine(Severity.WARNING, self._tag, f"warning: {_printable(line)}"))
 
     def error(self, line: str) -> None:
-        self._add(Severity.ERROR, line)
+        self._add(LogLine(Severity.ERROR, self._tag, f"error: {_printable(line)}"))
+
+
+def _printable(line: str) -> str:
+    return line if line.isprintable() else _UNPRINTABLE.sub("?", line)
 
 
 def open_sink(maillog_file: str, hostname: str, *, threads: bool = True) -> Sink:
