@@ -8,6 +8,26 @@ from collections.abc import AsyncIterable, AsyncIterator
 HEADER_LIMIT = 1 << 20
 """How much of a message is searched for the end of its header when recipients come from it."""
 
+_LF = 10
+# A third of what bytes.find takes for two bytes of which the first is frequent.
+_DOT_LINE = re.compile(rb"\n\.")
+# How many dots are looked at one by one before all lines are.
+_FEW_DOTS = 100
+
+
+def find_dot_line(data: bytes) -> int:
+    """Where the first LF with a dot behind it is; -1 where there is none."""
+    dot = -1
+    # Long content often has few dots or none (base64), and single bytes are found fast.
+    for _ in range(_FEW_DOTS):
+        dot = data.find(b".", dot + 1)
+        if dot < 0:
+            return -1
+        if dot and data[dot - 1] == _LF:
+            return dot - 1
+    found = _DOT_LINE.search(data, dot)
+    return found.start() if found else -1
+
 
 _FROM_LINE = re.compile(rb">*From ")
 _PERHAPS_FROM_LINE = re.compile(rb">{0,1000}(?:F(?:r(?:om?)?)?)?")

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import re
+from pymta.protocol.content import find_dot_line
 
 END_OF_DATA = b".\r\n"
 # A line that is longer than this is passed on in pieces, so that one endless line does not fill the memory.
 _HELD_LIMIT = 65_536
-# A third of what bytes.find takes for two bytes of which the first is frequent; many contents have no dot at all.
-_LEADING_DOT = re.compile(rb"\n\.")
 
 
 class ContentEncoder:
@@ -47,8 +45,8 @@ class ContentEncoder:
         if self._limit and has_longer_line(data, self._limit):
             self.broke_line = True
             data = break_lines(data, self._limit)
-        if self._for_data and b"." in data:
-            if _LEADING_DOT.search(data):
+        if self._for_data:
+            if find_dot_line(data) >= 0:
                 data = data.replace(b"\n.", b"\n..")
             if not self._in_line and data.startswith(b"."):
                 data = b"." + data

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import re
 
+from pymta.protocol.content import find_dot_line
+
 _CRLF = b"\r\n"
 _STANDARD_END = b"\r\n.\r\n"
 # What a chunk must not be cut at: the beginning of a line end, of a stuffed dot, of the end of data.
 _UNDECIDED = re.compile(rb"(?:\r?\n\.?\r?|\r)\Z")
-# A third of what bytes.find takes where lines or dots are frequent.
-_DOT_LINE = re.compile(rb"\r\n\.")
-# How many dots are looked at one by one before all lines are.
-_FEW_DOTS = 100
 
 
 def _has_only_crlf(block: bytes) -> bool:
@@ -80,18 +78,6 @@ class CommandLines:
         self._input, self._position = data, 0
 
 
-def _find_dot_line(block: bytes) -> int:
-    """Where the CRLF before the first line that begins with a dot is; -1 where there is none."""
-    dot = -1
-    # Long content often has few dots or none (base64).
-    for _ in range(_FEW_DOTS):
-        dot = block.find(b".", dot + 1)
-        if dot < 0 or block.startswith(_CRLF, dot - 2 if dot >= 2 else dot):
-            return max(dot - 2, -1)
-    found = _DOT_LINE.search(block, dot - 1)
-    return found.start() if found else -1
-
-
 class DataDecoder:
     """DATA: finds the end, takes off stuffed dots, ends every line in CRLF. Memory: four bytes.
 
@@ -113,7 +99,7 @@ class DataDecoder:
         # One byte is found many times faster than two: to make all line ends anew costs half of counting them.
         self.is_tidy = block.replace(b"\r", b"").replace(b"\n", _CRLF) == block
         is_clean = self.is_tidy or _has_only_crlf(block)
-        dot = _find_dot_line(block)
+        dot = find_dot_line(block)
         start, stop = (
             self._find_standard_end(block, dot) if is_clean or self._standard_end else self._find_any_end(block)
         )
@@ -125,13 +111,13 @@ class DataDecoder:
             cut = undecided.start() if undecided else len(block)
             body, rest, self._carry = block[:cut], None, block[cut:]
         if is_clean or _has_only_crlf(body):
-            return self._decode(body, 0 <= dot < len(body) - 2), rest
+            return self._decode(body, 0 <= dot < len(body) - 1), rest
         self.got_bare_newline = True
         return self._decode(body.replace(_CRLF, b"\n").replace(b"\n", _CRLF), True), rest
 
     def _find_standard_end(self, block: bytes, dot: int) -> tuple[int, int]:
         """Where content stops (behind the last line's end) and where the next command begins; -1 without an end."""
-        found = block.find(_STANDARD_END, dot) if dot >= 0 else -1
+        found = block.find(_STANDARD_END, max(dot - 1, 0)) if dot >= 0 else -1
         return (found + 2, found + 5) if found >= 0 else (-1, -1)
 
     def _find_any_end(self, block: bytes) -> tuple[int, int]:
