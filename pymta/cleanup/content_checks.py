@@ -73,10 +73,11 @@ class ContentChecks:
     async def finish(self) -> bytes:
         """What was held back; the content is over."""
         written: list[bytes] = []
-        if self._parser is not None:
-            written += [await self._field(field) for field in self._parser.finish()]
-            written.append(self._parser.rest)
-        elif self._tail:
+        while self._parser is not None:
+            parser = self._parser
+            written += [await self._field(field) for field in parser.finish()]
+            await self._take_piece(self._leave_header(parser, written), written)
+        if self._tail:
             written.append(await self._lines(self._tail))
         return b"".join(written)
 
@@ -85,8 +86,10 @@ class ContentChecks:
     async def _take_header(self, parser: HeaderParser, data: bytes, written: list[bytes]) -> bytes:
         """Look at the fields in `data`; what follows them."""
         written += [await self._field(field) for field in parser.feed(data)]
-        if not parser.ended:
-            return b""
+        return self._leave_header(parser, written) if parser.ended else b""
+
+    def _leave_header(self, parser: HeaderParser, written: list[bytes]) -> bytes:
+        """Go on behind the header; what follows it."""
         self._parser = None
         written.append(parser.rest[: len(_CRLF)] if parser.rest.startswith(_CRLF) else b"")
         rest = parser.rest.removeprefix(_CRLF)

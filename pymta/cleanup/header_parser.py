@@ -21,18 +21,21 @@ class HeaderParser:
     """
 
     def __init__(self, limit: int, *, completes: bool = True) -> None:
-        """Without `completes` an empty line that is missing stays so."""
+        """Without `completes`, as in a part of a message, an empty line that is missing stays so, and each field is told
+        as it comes: a boundary may come before the header has an end.
+        """
         self.ended = False
         self.rest = b""
         self._limit = limit
         self._buffer = b""
         self._cut = b""
         self._blank = _CRLF if completes else b""
+        self._waits = completes
 
     def feed(self, data: bytes) -> list[bytes]:
         """Take more content; not to be called once `ended`."""
         buffer = self._buffer + data if self._buffer else data
-        if not self._cut:
+        if self._waits and not self._cut:
             end = buffer.find(_END_OF_HEADER, max(len(self._buffer) - 2, 0)) + 1
             if not end and len(buffer) <= self._limit:
                 self._buffer = buffer

@@ -78,6 +78,12 @@ def test_a_header_that_is_no_header_costs_no_more_than_its_length() -> None:
     assert parser.ended
 
 
+def test_a_part_tells_each_field_as_it_comes() -> None:
+    parser = HeaderParser(1000, completes=False)
+    assert parser.feed(b"A: b\r\nC: d\r\nno field\r\n") == [b"A: b\r\n", b"C: d\r\n"]
+    assert (parser.ended, parser.rest) == (True, b"no field\r\n")
+
+
 def test_a_line_without_end_that_is_no_field_is_body() -> None:
     parser = HeaderParser(1000)
     assert parser.feed(b" " * 5000) == []
