@@ -4,17 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeVar, dataclass_transform, overload
+from functools import cache
+from operator import attrgetter
+from typing import Any, TypeVar, dataclass_transform, overload
 
 T = TypeVar("T")
 
 
 def changed(value: T, **fields: object) -> T:
     """A copy of a value with some fields changed: `dataclasses.replace` at a third of its cost, for the hot path."""
-    made = object.__new__(type(value))
-    for name in type(value).__slots__:  # type: ignore[attr-defined]  # `frozen` gives every class its slots
-        setattr(made, name, fields[name] if name in fields else getattr(value, name))
+    cls: Any = type(value)
+    made: T = cls(*_reader(cls)(value))
+    for name, new in fields.items():
+        setattr(made, name, new)
     return made
+
+
+@cache
+def _reader(cls: Any) -> Callable[[object], tuple[object, ...]]:
+    """What reads all fields of a class at once; `frozen` gives every class its slots, in the order of its fields."""
+    return attrgetter(*cls.__slots__)
 
 
 @overload
