@@ -113,9 +113,13 @@ def test_who_may_do_what_below_the_queue_directory(tmp_path: Path) -> None:
 
 # Everything is imported first: nobody else may read an interpreter below /root.
 _POSTQUEUE = """
-import asyncio, concurrent.futures, os, sys
-from pymta.cli import offline, queue_format
+import asyncio, concurrent.futures, os, pkgutil, sys
+from importlib import import_module
+import pymta
 from pymta.cli.postqueue import postqueue_main
+for module in pkgutil.walk_packages(pymta.__path__, "pymta."):
+    if not module.name.endswith("__main__"):
+        import_module(module.name)
 os.setgroups([])
 os.setresgid(65534, 65534, 65534)
 os.setresuid(65534, 65534, 65534)
