@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -30,12 +31,11 @@ def logs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, Path]
     with dovecot_auth(folder / "dovecot", {"joe@example.com": "right"}) as auth:
         values = {**CONFIG, "smtpd_sasl_path": str(auth)}
         postfix = RealPostfix(folder / "postfix", values)
-        with postfix.running():
-            theirs = _played(postfix.port, postfix.log, folder / "theirs.log")
         pymta = PymtaSystem(folder / "pymta", values)
-        with pymta.running():
-            ours = _played(pymta.port, pymta.log_file, folder / "ours.log")
-    yield theirs, ours
+        with postfix.running(), pymta.running(), ThreadPoolExecutor(2) as players:
+            theirs = players.submit(_played, postfix.port, postfix.log, folder / "theirs.log")
+            ours = players.submit(_played, pymta.port, pymta.log_file, folder / "ours.log")
+    yield theirs.result(), ours.result()
 
 
 def _played(port: int, log: Path, copy: Path) -> Path:

@@ -86,8 +86,9 @@ def test_a_killed_process_comes_back_and_every_message_is_accounted_for(
     assert result.unexplained == []
     assert re.search(rf"warning: process {victim} pid \d+ killed by signal 9; next start in", system.log)
     assert not [error for error in load.refusals if error.smtp_code >= 500]
-    assert list((system.folder / "spool").rglob("drafts/*/*")) == []
-    assert [path for path in (system.folder / "spool").rglob("content/*/*") if path.is_file()] == []
+    # What the dead left goes while mail flows.
+    eventually(lambda: not list((system.folder / "spool").rglob("drafts/*/*")))
+    eventually(lambda: not [path for path in (system.folder / "spool").rglob("content/*/*") if path.is_file()])
 
 
 def test_without_a_queue_manager_nothing_is_acknowledged(pymta_system: Start, sink: Sink) -> None:
@@ -113,7 +114,8 @@ def test_without_a_queue_manager_nothing_is_acknowledged(pymta_system: Start, si
 
 
 def _accepts(system: PymtaSystem) -> bool:
-    with contextlib.suppress(smtplib.SMTPDataError):
+    # `send` asserts that nothing else is refused.
+    with contextlib.suppress(smtplib.SMTPDataError, AssertionError):
         return bool(system.send("x@sink.example", "X-Mark: <later>\r\n\r\nbody\r\n"))
     return False
 

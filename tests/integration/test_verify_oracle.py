@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import smtplib
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -50,15 +52,19 @@ def _parameters(folder: Path, hop: RealPostfix) -> dict[str, str]:
     }
 
 
+def _reply(port: int, case: tuple[str, str]) -> str:
+    sender, recipient = case
+    with smtplib.SMTP("127.0.0.1", port, local_hostname="c.example", timeout=60) as session:
+        session.ehlo()
+        session.mail(sender)
+        code, text = session.rcpt(recipient)
+        return f"{sender} {recipient}: {code} {text.decode()}"
+
+
 def _ask(port: int) -> list[str]:
-    replies = []
-    for sender, recipient in CASES:
-        with smtplib.SMTP("127.0.0.1", port, local_hostname="c.example", timeout=60) as session:
-            session.ehlo()
-            session.mail(sender)
-            code, text = session.rcpt(recipient)
-            replies.append(f"{sender} {recipient}: {code} {text.decode()}")
-    return replies
+    """All at once: each waits for a probe of its own."""
+    with ThreadPoolExecutor(len(CASES)) as clients:
+        return list(clients.map(partial(_reply, port), CASES))
 
 
 @pytest.mark.parametrize(
