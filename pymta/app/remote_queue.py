@@ -87,12 +87,13 @@ class RemoteQueue:
         except SpoolError:
             content.abandon()
             raise
-        if content.in_file:
+        in_file = content.in_file
+        if in_file:
             await self._sync(content)
             self._faults("draft synced")
         else:
             body = content.take()
-        values = (self._ids.last, content.in_file, texts, *pack_entry(entry))
+        values = (self._ids.last, in_file, texts, *pack_entry(entry))
         try:
             error = str(await self.upstream.ask(Kind.ENQUEUE, values, body))
             self._faults("message stored")

@@ -94,25 +94,14 @@ class HeaderFilter:
         if self._notes_ascii and not raw.isascii():
             self.seen.is_ascii = False
         colon = raw.index(b":")
-        spelling = raw[:colon]
-        known = self._treatments.get(spelling)
-        if known is not None:
-            return self._treat(raw, colon, known)
-        bare = spelling.rstrip()
-        if bare != spelling:
-            raw = bare + raw[colon:]
-        name = bare.lower()
-        known = self._treatments.get(name)
-        if known is not None:
-            return self._treat(raw, len(name), known)
-        return b"" if name == _RESULTS and self._is_forged(raw) else raw
-
-    def take_all(self, fields: list[bytes]) -> list[bytes]:
-        """What becomes of several fields, for a filter that asks no tables."""
-        assert not self.asks_tables
-        return list(map(self.take, fields))  # type: ignore[arg-type]  # so there is nothing to wait for
-
-    def _treat(self, raw: bytes, colon: int, known: Treatment) -> bytes | Waiting:
+        known = self._treatments.get(raw[:colon])
+        if known is None:
+            bare = raw[:colon].rstrip()
+            raw, colon = bare + raw[colon:], len(bare)
+            name = bare.lower()
+            known = self._treatments.get(name)
+            if known is None:
+                return b"" if name == _RESULTS and self._is_forged(raw) else raw
         seen = self.seen
         seen.names.add(known.name)
         if known.note is not None:
@@ -124,6 +113,11 @@ class HeaderFilter:
         if known.place is None or self._form is None or (not self.asks_tables and match_complete_list(raw, colon + 1)):
             return raw
         return self._rewrite(raw, known.place)
+
+    def take_all(self, fields: list[bytes]) -> list[bytes]:
+        """What becomes of several fields, for a filter that asks no tables."""
+        assert not self.asks_tables
+        return list(map(self.take, fields))  # type: ignore[arg-type]  # so there is nothing to wait for
 
     def _is_forged(self, raw: bytes) -> bool:
         return bool(self._distrusts) and is_from(raw.partition(b":")[2], self._distrusts)

@@ -21,8 +21,8 @@ class HeaderParser:
     """
 
     def __init__(self, limit: int, *, completes: bool = True) -> None:
-        """Without `completes`, as in a part of a message, an empty line that is missing stays so, and each field is told
-        as it comes: a boundary may come before the header has an end.
+        """Without `completes`, as in a part of a message, an empty line that is missing stays so, and each field is
+        told as it comes: a boundary may come before the header has an end.
         """
         self.ended = False
         self.rest = b""

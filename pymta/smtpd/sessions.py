@@ -47,7 +47,14 @@ class Sessions:
             return replace(with_tls(own, tls), counted_verbs=frozenset(counted_verbs))
 
         wanted = desk.notices.kinds & KINDS if desk.notices else frozenset()
-        self._new_session = partial(TranscriptSession, wanted=wanted) if wanted else ServerSession
+        self._new_session = partial(
+            partial(TranscriptSession, wanted=wanted) if wanted else ServerSession,
+            complete=desk.complete,
+            asks=desk.policy.asks,
+            footer=self._with_footer if settings.smtpd_reject_footer else None,
+            commands=self._commands,
+            table=self._table,
+        )
         self._options = options(bare_newline_excluded=False)
         self._excluded_options = options(bare_newline_excluded=True)
 
@@ -59,12 +66,7 @@ class Sessions:
             self._excluded_options if excluded else self._options,
             client,
             self._desk.intake.new_queue_id,
-            complete=self._desk.complete,
-            asks=self._desk.policy.asks,
-            footer=self._with_footer if self._settings.smtpd_reject_footer else None,
             label=label,
-            commands=self._commands,
-            table=self._table,
         )
         session.auth = await self._sasl.rules(client) if self._sasl else None
         return session
