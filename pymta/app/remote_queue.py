@@ -13,7 +13,7 @@ from pymta.errors import SpoolError
 from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import Clock, ContentWriter
 from pymta.runtime.ipc_calls import LinkLost
-from pymta.spool.content import NO_SPACE
+from pymta.spool.content import PASSING
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import DraftContent, drafts_folder
 from pymta.spool.ids import QueueIds
@@ -119,7 +119,7 @@ class RemoteQueue:
         except OSError as error:
             content.abandon()
             text = f"content file: {error.strerror}"
-            if error.errno not in NO_SPACE:
+            if error.errno not in PASSING:
                 self._note_failure(text)
             raise SpoolError(text) from error
 

@@ -8,6 +8,8 @@ the folder's writer starts anew.
 from __future__ import annotations
 
 import contextlib
+import errno
+import os
 import shutil
 from pathlib import Path
 
@@ -78,8 +80,11 @@ class HandedContent(SpooledContent):
             raise SpoolError(f"{self._queue_id}: the content's writer is gone") from None
         if found != self.size:
             raise SpoolError(f"{self._queue_id}: content has {found} bytes instead of {self.size}")
-        self._live.add(self._queue_id)
         target = file_path(self._directory, self._queue_id)
+        if target.exists():
+            self.failure = FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST))
+            raise self.failure
+        self._live.add(self._queue_id)
         try:
             self._source.rename(target)
         except FileNotFoundError:

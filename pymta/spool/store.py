@@ -18,7 +18,7 @@ from pymta.spool.commits import Done, GroupCommit, Outcome
 from pymta.spool.conditions import is_exact
 from pymta.spool.content import (
     IN_DATABASE_BELOW,
-    NO_SPACE,
+    PASSING,
     FileContent,
     SpooledContent,
     StoredContent,
@@ -307,7 +307,7 @@ class SqliteSpool:
             await asyncio.get_running_loop().run_in_executor(state.files, content.sync)
         except OSError as error:
             text = f"content file: {error.strerror}"
-            if error.errno in NO_SPACE:
+            if error.errno in PASSING:
                 raise SpoolError(text) from error
             state.commits.failure = StorageFailure(text)
             content.abandon()

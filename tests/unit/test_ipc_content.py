@@ -70,6 +70,18 @@ async def test_a_file_that_is_gone_or_too_short_is_no_message_and_no_failure_of_
     await spool.add(entry(second, len(LARGE)), spool.handed_content(second, WRITER, len(LARGE)))
 
 
+async def test_a_second_file_of_one_id_leaves_the_first_alone(spool: SqliteSpool, tmp_path: Path) -> None:
+    queue_id = spool.new_queue_id()
+    stored = entry(queue_id, len(LARGE))
+    draft(tmp_path, queue_id)
+    await spool.add(stored, spool.handed_content(queue_id, WRITER, len(LARGE)))
+    draft(tmp_path, queue_id, LARGE[::-1])
+    with pytest.raises(SpoolError, match="File exists"):
+        await spool.add(stored, spool.handed_content(queue_id, WRITER, len(LARGE)))
+    assert b"".join([chunk async for chunk in spool.content(stored).chunks()]) == LARGE
+    assert spool.failure is None
+
+
 async def test_an_aborted_draft_leaves_nothing(spool: SqliteSpool, tmp_path: Path) -> None:
     content = DraftContent(drafts_folder(tmp_path / "queue", WRITER), "ABCDEF0123456")
     content.write(LARGE)

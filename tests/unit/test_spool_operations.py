@@ -5,7 +5,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from pymta.errors import SpoolError
@@ -101,6 +101,16 @@ async def add(
     return b"".join([piece async for piece in spool.content(entry).chunks()])
 
 
+def twice(queue_id: str, first: int, second: int) -> list[tuple[Any, ...]]:
+    """A message, and another one of the same id."""
+    bob = Address("bob", "example.com")
+    common = ("add", queue_id, QueueName.INCOMING, 1.0, bob, (QueuedRecipient(0, bob, bob),))
+    return [(*common, first), (*common, second), ("load", queue_id), ("remove", queue_id), ("counts",)]
+
+
+@example(twice("0000000000001", 140_000, 140_000))
+@example(twice("0000000000001", 140_000, 10))
+@example(twice("0000000000001", 10, 140_000))
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(OPERATIONS, min_size=3, max_size=25))
 def test_both_spools_look_the_same(operations: list[tuple[Any, ...]]) -> None:
