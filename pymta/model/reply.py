@@ -89,7 +89,8 @@ class Reply:
     def encode(self) -> bytes:
         """The reply as it goes on the wire, every line ended by CRLF."""
         status = f"{self.status} " if self.status else ""
-        last = len(self.lines) - 1
-        return "".join(
-            f"{self.code}{' ' if number == last else '-'}{status}{line}\r\n" for number, line in enumerate(self.lines)
-        ).encode("utf-8", "replace")
+        *first, last = self.lines
+        text = f"{self.code} {status}{last}\r\n"
+        if first:
+            text = "".join([f"{self.code}-{status}{line}\r\n" for line in first]) + text
+        return text.encode("utf-8", "replace")

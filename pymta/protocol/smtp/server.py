@@ -46,7 +46,6 @@ from pymta.protocol.smtp.server_replies import (
     BAD_UTF8,
     REWRITE_FAILED,
     TLS_FIRST,
-    encoded,
     softened,
 )
 from pymta.protocol.smtp.server_starttls import begin_wrapped, offers_starttls
@@ -237,7 +236,7 @@ class ServerSession:
     def reply(self, reply: Reply) -> None:
         if reply.code >= 400:
             reply = self.final(reply)
-        output = encoded(reply)
+        output = reply.encode()
         if self.error_count >= self.options.soft_error_limit and self.options.error_sleep_time > 0:
             self.ask(Delay(self.options.error_sleep_time), lambda: self._output.append(output))
         else:

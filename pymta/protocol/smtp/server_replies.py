@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
-
 from pymta.model.reply import Reply
 
 GOODBYE = Reply.of(221, "Error: I can break rules, too. Goodbye.", "2.7.0")
@@ -13,12 +11,6 @@ BAD_UTF8 = Reply.of(500, "Error: bad UTF-8 syntax", "5.5.2")
 UNSYNCHRONIZED = Reply.of(554, "Error: SMTP protocol synchronization", "5.5.0")
 TLS_FIRST = Reply.of(530, "Must issue a STARTTLS command first", "5.7.0")
 REWRITE_FAILED = Reply.of(451, "Temporary lookup failure", "4.3.0")
-
-
-@lru_cache(maxsize=256)
-def encoded(reply: Reply) -> bytes:
-    """Most replies are the same few."""
-    return reply.encode()
 
 
 def softened(reply: Reply) -> Reply:

@@ -9,7 +9,6 @@ from pymta.model.reply import Reply
 from pymta.protocol.smtp.commands import Command
 from pymta.protocol.smtp.server import ServerSession
 from pymta.protocol.smtp.server_events import Errors
-from pymta.protocol.smtp.server_replies import encoded
 
 KINDS = frozenset({"bounce", "data", "policy", "protocol", "resource", "software"})
 """The classes of errors that a session can have."""
@@ -122,7 +121,7 @@ def _policy_kind(reply: Reply) -> str:
 def _lines(said: bytes | Reply) -> list[str]:
     if isinstance(said, bytes):
         return _wrapped(f"In:  {_without_secret(said.decode('utf-8', 'backslashreplace'))}")
-    return [part for line in encoded(said).decode("utf-8", "replace").splitlines() for part in _wrapped(f"Out: {line}")]
+    return [part for line in said.encode().decode("utf-8", "replace").splitlines() for part in _wrapped(f"Out: {line}")]
 
 
 def _without_secret(command: str) -> str:
