@@ -16,7 +16,7 @@ from pymta.runtime.ipc_calls import Calls, LinkLost
 _FIRST_DELAY = 0.05
 _LONGEST_DELAY = 1.0
 # Messages and results of so many seconds go to the queue manager in one write.
-_APART = 0.004
+_APART = 0.002
 
 OnFrame = Callable[[Link, int, int, bytes, bytes], None]
 

@@ -22,9 +22,9 @@ from pymta.spool.sqlite import RefusedChange, StorageFailure, Writer
 _BATCH_CHANGES = 2000
 _BATCH_BYTES = 32 * 1024 * 1024
 # Seconds from the beginning of one transaction to that of the next.
-_APART = 0.004
+_APART = 0.002
 # How long a change waits for company that nobody waits for, unless there are this many.
-_PATIENCE = 0.01
+_PATIENCE = 0.002
 _COMPANY = 200
 
 Payload = NewMessage | EntryUpdate | QueueId
