@@ -5,12 +5,23 @@ import pytest
 from pymta.model.access import PERMIT, Stage, Verdict
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
-from pymta.protocol.smtp.server_events import NEED_DATA, PAUSED, Classify, CommandKind, Decide, Errors
+from pymta.protocol.smtp.server_events import (
+    NEED_DATA,
+    PAUSED,
+    Classify,
+    CommandKind,
+    Commit,
+    Decide,
+    Errors,
+    OpenDraft,
+)
 from pymta.protocol.smtp.server_options import ServerOptions
 from pymta.protocol.smtp.server_transcript import KINDS, TranscriptSession, _wrapped
 
 
-def _drive(data: bytes, wanted: frozenset[str], verdict: Verdict = PERMIT, **options: object) -> list[Errors]:
+def _drive(
+    data: bytes, wanted: frozenset[str], verdict: Verdict = PERMIT, stage: Stage = Stage.MAIL, **options: object
+) -> list[Errors]:
     own = ServerOptions(myhostname="mx.example.com", banner="mx ESMTP", forbid_unauth_pipelining=False, **options)  # type: ignore[arg-type]
     session = TranscriptSession(own, Client("192.0.2.1"), lambda: "Q", wanted=wanted)
     session.start()
@@ -19,12 +30,16 @@ def _drive(data: bytes, wanted: frozenset[str], verdict: Verdict = PERMIT, **opt
     found = []
     while (event := session.next_event()) not in (NEED_DATA, PAUSED):
         if isinstance(event, Decide):
-            session.decide(verdict if event.context.stage is Stage.MAIL else PERMIT)
+            session.decide(verdict if event.context.stage is stage else PERMIT)
         elif isinstance(event, Errors):
             found.append(event)
             session.resume()
         elif isinstance(event, Classify):
             session.classified(CommandKind.OTHER)
+        elif isinstance(event, OpenDraft):
+            session.draft_opened()
+        elif isinstance(event, Commit):
+            session.message_result(Reply.of(250, "Ok: queued as Q", "2.0.0"))
     return found
 
 
@@ -51,6 +66,13 @@ def test_errors_of_a_wanted_kind_are_reported_once() -> None:
 def test_what_a_rule_says_is_no_fault_of_ours(reply: Reply, kind: str) -> None:
     (errors,) = _drive(b"EHLO x\r\nMAIL FROM:<a@b>\r\n", KINDS, Verdict(reply))
     assert errors.kinds == {kind}
+
+
+@pytest.mark.parametrize("stage", [Stage.CONNECT, Stage.HELO, Stage.RCPT, Stage.DATA, Stage.END_OF_DATA])
+def test_a_refusal_is_policy_at_every_stage(stage: Stage) -> None:
+    data = b"EHLO x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\nbody\r\n.\r\nQUIT\r\n"
+    (errors,) = _drive(data, KINDS - {"protocol"}, Verdict(Reply.of(550, "This proves no sender", "5.7.26")), stage)
+    assert errors.kinds == {"policy"}
 
 
 def test_a_client_that_leaves_is_named_as_the_reason() -> None:

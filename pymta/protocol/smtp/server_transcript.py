@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from pymta.model.access import Verdict
+from pymta.model.access import Stage, Verdict
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.commands import Command
 from pymta.protocol.smtp.server import ServerSession
@@ -61,10 +61,10 @@ class TranscriptSession(ServerSession):
         self._reason = "lost connection"
         super().give_up_on_client()
 
-    def decided(self, command: Command, value: object, verdict: Verdict) -> None:
+    def take_effects(self, verdict: Verdict, stage: Stage | None = None) -> None:
         if verdict.reply:
             self._kind = _policy_kind(verdict.reply)
-        super().decided(command, value, verdict)
+        super().take_effects(verdict, stage)
 
     def draft_opened(self, refusal: Reply | None = None) -> None:
         self._kind = "resource"
@@ -78,10 +78,6 @@ class TranscriptSession(ServerSession):
         if not self.is_closed and (due := frozenset(self._kinds & self._wanted)):
             self.ask(Errors(due, self.label, self._text()), lambda *_: None)
         super().close()
-
-    def _admit(self, verdict: Verdict) -> None:
-        self._kind = "policy"
-        super()._admit(verdict)
 
     def _counted(self, command: Command, argument: str, refusal: Reply | None) -> None:
         if refusal:
