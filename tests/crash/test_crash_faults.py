@@ -62,6 +62,8 @@ def settings(folder: Path, **more: str) -> Settings:
         minimal_backoff_time="1s",
         maximal_backoff_time="1s",
         transport_retry_time="1s",
+        # The account is of the test's own messages.
+        notify_classes="",
         **more,
     )
 
