@@ -12,10 +12,11 @@ from pymta.app.doors import Doors, Sockets, close_sockets
 from pymta.app.mta import MTA, Place
 from pymta.app.plan import SMTP_COMMANDS
 from pymta.app.remote_counts import ClientCounts, RemoteCounts
-from pymta.app.remote_delivery import DeliveryRoles, DeliveryWorker, RemoteAgent
+from pymta.app.remote_delivery import DeliveryRoles, RemoteAgent
 from pymta.app.remote_kinds import ID_SLOTS
 from pymta.app.remote_queue import RemoteQueue
 from pymta.app.remote_server import RoleServer
+from pymta.app.remote_worker import DeliveryWorker
 from pymta.app.role_channel import RoleChannel
 from pymta.app.wiring import Lasting, Wiring, rewire
 from pymta.config import Config, build
