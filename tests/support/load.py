@@ -72,6 +72,10 @@ class Sink(socketserver.ThreadingTCPServer):
 
 
 class _SinkSession(socketserver.StreamRequestHandler):
+    # Several replies to pipelined commands are several writes: the second would wait for the first one's ACK, which a
+    # client with nothing to say yet puts off for 40 ms.
+    disable_nagle_algorithm = True
+
     def handle(self) -> None:
         with contextlib.suppress(OSError):
             self._serve()
