@@ -80,7 +80,7 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         log,
         own_addresses=parts.own_addresses,
         always_cached=cached,
-        tls=client_tls(service.command, config, parts.keys, parts.tables, log),
+        tls=client_tls(service.command, config, parts.keys, parts.tables, parts.clock, log),
         login=smtp_login(service.command == "lmtp", config, parts.tables, parts.clock, log),
         failures=parts.failures,
         reply_filter=reply_filter(config.text(filter_name), parts.tables, log, filter_name),

@@ -38,11 +38,13 @@ def read_keys(config: Config) -> PemFiles:
     return files
 
 
-def client_tls(kind: str, config: Config, files: PemFiles, tables: TableFactory, log: Log) -> ClientTls | None:
+def client_tls(
+    kind: str, config: Config, files: PemFiles, tables: TableFactory, clock: Clock, log: Log
+) -> ClientTls | None:
     """TLS of one `smtp` or `lmtp` transport; None where nothing asks for it. Raises ConfigError."""
     settings = build(LmtpTlsSettings if kind == "lmtp" else SmtpTlsSettings, config)
     maps = settings.tls_policy_maps
-    tls = ClientTls(settings, files, log, kind, tables.maps(maps, f"{kind}_tls_policy_maps") if maps else None)
+    tls = ClientTls(settings, files, clock, log, kind, tables.maps(maps, f"{kind}_tls_policy_maps") if maps else None)
     return tls if tls.policies.may_use_tls or settings.tls_note_starttls_offer else None
 
 

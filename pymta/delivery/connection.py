@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from pymta.delivery.hosts import Host
+from pymta.delivery.smtp_tls_sessions import Resumable
 from pymta.model.frozen import frozen
 from pymta.model.tls import TlsSession
 from pymta.ports import Content
@@ -63,6 +64,8 @@ class ClientConnection(asyncio.Protocol):
     of the content before it, and events come for the message whose turn is the oldest. `answer_seconds` is how long the
     server took to answer the last content.
 
+    `secured` is the TLS below, `resumed` the session that its handshake was spared by.
+
     `timed_out` tells why a session was lost. `on_idle_end` is called when the other side ends or spoils an idle
     session.
     """
@@ -81,6 +84,8 @@ class ClientConnection(asyncio.Protocol):
         self.opened = opened
         self.messages = 0
         self.tls: TlsSession | None = None
+        self.secured: ssl.SSLObject | None = None
+        self.resumed: Resumable | None = None
         self._limits = limits
         self._on_idle_end = on_idle_end
         self._loop = asyncio.get_running_loop()
@@ -200,7 +205,9 @@ class ClientConnection(asyncio.Protocol):
                     turn.wake()
                 return
 
-    async def start_tls(self, context: ssl.SSLContext, timeout: float, server_name: str | None) -> ssl.SSLObject:
+    async def start_tls(
+        self, context: ssl.SSLContext, timeout: float, server_name: str | None, resumable: Resumable | None
+    ) -> ssl.SSLObject:
         """Shake hands over this connection, which is of no use any more where that raises HandshakeError."""
         if self._transport is None:
             raise HandshakeError("lost connection")
@@ -210,7 +217,13 @@ class ClientConnection(asyncio.Protocol):
             self._transport.pause_reading()
         try:
             self._transport, secured = await start_tls(
-                self._transport, self, context, server_side=False, timeout=timeout, server_name=server_name
+                self._transport,
+                self,
+                context,
+                server_side=False,
+                timeout=timeout,
+                server_name=server_name,
+                session=resumable.session if resumable else None,
             )
         except HandshakeError:
             self._transport = None
@@ -218,6 +231,7 @@ class ClientConnection(asyncio.Protocol):
             raise
         finally:
             self._is_shaking_hands = False
+        self.secured, self.resumed = secured, resumable if secured.session_reused else None
         return secured
 
     def tls_started(self, tls: TlsSession, *, say_hello: bool) -> None:

@@ -230,6 +230,8 @@ class SmtpDelivery:
             return False
         if not self._is_secure_enough(connection, policy):
             return False
+        if connection.tls is not None and agent.tls is not None:
+            agent.tls.keep_session(connection)
         own_name = agent.settings.myhostname.lower()
         if session.capabilities.bad_size:
             agent.log.warning(f'bad EHLO SIZE limit "{session.capabilities.bad_size}" from {host.relay}')

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ssl
+from collections.abc import Hashable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -10,17 +11,18 @@ from pymta.delivery.hosts import Destination, Failure, Host
 from pymta.delivery.smtp_security import SecurityPolicy, TlsLevel
 from pymta.delivery.smtp_tls_names import certificate_names, names_match, wanted_names
 from pymta.delivery.smtp_tls_policy import TlsPolicies
+from pymta.delivery.smtp_tls_sessions import TlsSessions
 from pymta.delivery.smtp_tls_settings import ClientTlsSettings
 from pymta.errors import ConfigError
 from pymta.model.tls import TlsSession
-from pymta.ports import Log
+from pymta.ports import Clock, Log
 from pymta.protocol.sasl.scram import CLIENT_BINDING
 from pymta.runtime.tls_context import Authorities, client_context, limit_chain, set_groups, ssl_options
 from pymta.runtime.tls_files import KeyPair, PemFiles, Stamp
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.runtime.tls_log import parse_tls_loglevel
 from pymta.runtime.tls_session import channel_bindings, describe_session
-from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols
+from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols, session_seconds
 from pymta.tables import Maps
 
 if TYPE_CHECKING:
@@ -36,14 +38,23 @@ class ClientTls:
     """TLS of one transport. Raises ConfigError at construction for settings and files that cannot be used."""
 
     def __init__(
-        self, settings: ClientTlsSettings, files: PemFiles, log: Log, prefix: str, maps: Maps | None = None
+        self,
+        settings: ClientTlsSettings,
+        files: PemFiles,
+        clock: Clock,
+        log: Log,
+        prefix: str,
+        maps: Maps | None = None,
     ) -> None:
         self.settings = settings
         self.policies = TlsPolicies(settings, maps, log, prefix)
         self._files = files
+        self._clock = clock
         self._log = log
         self._prefix = prefix
         self._contexts: dict[tuple[object, ...], ssl.SSLContext] = {}
+        seconds = session_seconds(settings.tls_session_cache_timeout)
+        self._sessions = TlsSessions(seconds) if settings.tls_session_cache_database and seconds else None
         self._stamps: dict[str, Stamp | None] = {}
         try:
             self._level = parse_tls_loglevel(settings.tls_loglevel)
@@ -63,16 +74,35 @@ class ClientTls:
             connection.abort()
             return _NO_ENGINE
         name = _server_name(policy, host, destination)
+        server = _server(context, host, name)
+        resumable = self._sessions.take(server, self._clock.monotonic()) if self._sessions else None
         try:
-            secured = await connection.start_tls(context, self.settings.starttls_timeout, name)
+            secured = await connection.start_tls(context, self.settings.starttls_timeout, name, resumable)
         except HandshakeError as error:
+            self._forget(server)
             self._note_failure(host, error)
             return _NOT_VERIFIED if error.untrusted else _NOT_STARTED
+        if connection.resumed and self._level.cache:
+            self._log.info(f"{host.relay}: Reusing old session")
         tls = self._describe(secured, policy, host, destination)
         if self._level.summary:
             self._log.info(f"{tls.standing} TLS connection established to {host.relay}: {tls.summary}")
         connection.tls_started(tls, say_hello=say_hello and not (policy.level.must_match and not tls.is_verified))
-        return _NOT_VERIFIED if policy.level.must_match and not tls.is_verified else None
+        if policy.level.must_match and not tls.is_verified:
+            self._forget(server)
+            return _NOT_VERIFIED
+        return None
+
+    def keep_session(self, connection: ClientConnection) -> None:
+        """The server talks to us under TLS: it has said by now what a later connection can resume this session with."""
+        secured = connection.secured
+        if self._sessions and secured:
+            server = _server(secured.context, connection.host, secured.server_hostname)
+            self._sessions.keep(server, secured, self._clock.monotonic(), connection.resumed)
+
+    def _forget(self, server: Hashable) -> None:
+        if self._sessions:
+            self._sessions.forget(server)
 
     def _note_failure(self, host: Host, error: HandshakeError) -> None:
         if error.untrusted:
@@ -128,7 +158,7 @@ class ClientTls:
         """The context of a policy; those of other names and levels that ask OpenSSL for the same share one."""
         stamps = {name: self._files.stamp(name) for name in self._stamps}
         if stamps != self._stamps:
-            self._contexts.clear()
+            self._forget_contexts()
             try:
                 self._pairs = self._read_pairs()
             except ConfigError as error:
@@ -138,9 +168,15 @@ class ClientTls:
         context = self._contexts.get(key)
         if context is None:
             if len(self._contexts) >= _CONTEXTS_KEPT:
-                self._contexts.clear()
+                self._forget_contexts()
             context = self._contexts[key] = self._new_context(policy)
         return context
+
+    def _forget_contexts(self) -> None:
+        """A session can be resumed in the context that it began in alone."""
+        self._contexts.clear()
+        if self._sessions:
+            self._sessions.clear()
 
     def _new_context(self, policy: SecurityPolicy) -> ssl.SSLContext:
         settings = self.settings
@@ -179,6 +215,14 @@ class ClientTls:
             names.append(settings.tls_CAfile)
         self._stamps = {name: self._files.stamp(name) for name in names}
         return pairs
+
+
+def _server(context: ssl.SSLContext, host: Host, name: str | None) -> Hashable:
+    """Whom a session was made with, and how: the context stands for what the policy asks of TLS itself.
+
+    The names that another policy wants are compared with the certificate again when a session is resumed.
+    """
+    return context, host.name, host.address, host.port, name
 
 
 def _server_name(policy: SecurityPolicy, host: Host, destination: Destination | Host) -> str | None:

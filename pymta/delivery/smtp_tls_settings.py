@@ -48,6 +48,8 @@ class ClientTlsSettings:
     tls_secure_cert_match: str
     tls_security_level: str
     tls_servername: str
+    tls_session_cache_database: str
+    tls_session_cache_timeout: float
     tls_trust_anchor_file: str
     tls_verify_cert_match: str
     tls_wrappermode: bool

@@ -6,6 +6,7 @@ import os
 import pwd
 import re
 import ssl
+import time
 from collections.abc import Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -14,6 +15,7 @@ from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 from pymta.runtime.root_files import open_file, status
 from pymta.runtime.tls_certificate import Certificate, CertificateError, parse_certificate
+from pymta.runtime.tls_tickets import TicketSecrets
 
 _SIZE_LIMIT = 4 << 20
 _BLOCK = re.compile(rb"-----BEGIN ([A-Z0-9 ]+)-----\r?\n.*?-----END \1-----[ \t]*(?:\r?\n|\Z)", re.DOTALL)
@@ -75,12 +77,12 @@ class KeyPair:
 class PemFiles:
     """Reads PEM files. What root could read before it was given up stays known until the file changes.
 
-    `ticket_secret` is one for all processes that are forked from the one that made this, and for all reloads: a TLS
+    `tickets` are the same for all processes that are forked from the one that made this, and for all reloads: a TLS
     session that one of them began can be resumed with another.
     """
 
     def __init__(self) -> None:
-        self.ticket_secret = os.urandom(32)
+        self.tickets = TicketSecrets(time.monotonic())
         self._kept: dict[str, tuple[Stamp | None, bytes]] = {}
 
     def read(self, path: str) -> bytes:

@@ -30,14 +30,16 @@ async def start_tls(
     server_side: bool,
     timeout: float,
     server_name: str | None = None,
+    session: ssl.SSLSession | None = None,
     first_bytes: bytes = b"",
 ) -> tuple[asyncio.Transport, ssl.SSLObject]:
     """The transport to use from now on, and its TLS. `timeout` is seconds. Raises HandshakeError.
 
     `protocol` hears nothing until this has returned, and must not answer through the old transport afterwards.
-    `first_bytes` of the other side's handshake came already.
+    `first_bytes` of the other side's handshake came already. `session` is one of `context` to be resumed, if the other
+    side has not forgotten it.
     """
-    layer = TlsLayer(transport, protocol, context, server_side=server_side, server_name=server_name)
+    layer = TlsLayer(transport, protocol, context, server_side=server_side, server_name=server_name, session=session)
     try:
         async with asyncio.timeout(timeout):
             return layer, await layer.shake_hands(first_bytes)

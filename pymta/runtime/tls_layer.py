@@ -49,11 +49,12 @@ class TlsLayer(asyncio.Transport, asyncio.Protocol):
         *,
         server_side: bool,
         server_name: str | None = None,
+        session: ssl.SSLSession | None = None,
     ) -> None:
         self._wire = wire
         self._protocol = protocol
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name)
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side, server_name, session)
         self._waiter: asyncio.Future[None] | None = None
         self._backlog = b""
         self._error: Exception | None = None

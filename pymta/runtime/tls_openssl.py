@@ -18,14 +18,15 @@ import sys
 from functools import cache
 from typing import Any
 
+from pymta.runtime.tls_openssl_tickets import TicketCallback
+from pymta.runtime.tls_tickets import TicketKeys
+
 _HEADER = object.__basicsize__
 _POINTER = ctypes.sizeof(ctypes.c_void_p)
 _VERIFY_PEER = 1
 _GET_PEER_TMP_KEY, _GET_TMP_KEY = 109, 133
 _GET_PEER_SIGNATURE_NID, _GET_SIGNATURE_NID = 108, 132
-_SET_GROUPS_LIST, _SET_SESSION_CACHE_MODE, _SET_TICKET_KEYS = 92, 44, 59
-TICKET_KEYS_SIZE = 80
-"""A name of 16 octets, 32 to authenticate, 32 to encrypt."""
+_SET_GROUPS_LIST, _SET_SESSION_CACHE_MODE = 92, 44
 _GET_EXTENDED_MASTER_SECRET = 122
 _MAX_DIGEST = 64
 # RFC 9266 2.
@@ -44,6 +45,7 @@ class OpenSsl:
 
     def __init__(self, library: ctypes.CDLL) -> None:
         self._library = library
+        self._tickets = TicketCallback(library)
         pointer, number = ctypes.c_void_p, ctypes.c_int
         self._bind("SSL_CTX_set_verify", None, pointer, number, pointer)
         self._bind("SSL_CTX_get_verify_mode", number, pointer)
@@ -102,9 +104,9 @@ class OpenSsl:
         self._library.SSL_CTX_ctrl(_inner(context), _SET_SESSION_CACHE_MODE, 0, None)
         self._library.SSL_CTX_set_timeout(_inner(context), ticket_seconds)
 
-    def set_ticket_keys(self, context: ssl.SSLContext, keys: bytes) -> None:
-        """Seal tickets with these TICKET_KEYS_SIZE octets instead of some that only this context knows."""
-        self._library.SSL_CTX_ctrl(_inner(context), _SET_TICKET_KEYS, len(keys), keys)
+    def set_ticket_keys(self, context: ssl.SSLContext, keys: TicketKeys) -> None:
+        """Seal tickets with these instead of some that only this context knows."""
+        self._tickets.answer_for(context, _inner(context), keys)
 
     def trust_error(self, connection: ssl.SSLObject) -> str:
         """Why the other side's certificate is not trusted; empty where it is."""
@@ -186,14 +188,17 @@ class OpenSsl:
         return buffer.value.decode("ascii", "replace")
 
     def _signature(self, session: int, side: str, whose: str, certificate_of: str) -> str:
+        """By whom and how; where a session was resumed nobody signed, and the kind of key is what there is to tell."""
         digest, kind = ctypes.c_int(), ctypes.c_int()
-        if not getattr(self._library, f"SSL_get_{whose}signature_type_nid")(session, ctypes.byref(kind)):
+        is_signed = getattr(self._library, f"SSL_get_{whose}signature_type_nid")(session, ctypes.byref(kind))
+        if not is_signed and side == "client" and not whose:
+            # Our own certificate, which the server may not have asked for.
             return ""
         certificate = getattr(self._library, certificate_of)(session)
         key = self._library.X509_get0_pubkey(certificate) if certificate else None
         if not key:
             return ""
-        text = f"{side}-signature {self._signature_name(kind.value, key)}"
+        text = f"{side}-signature {self._signature_name(kind.value or self._library.EVP_PKEY_get_base_id(key), key)}"
         wanted = _GET_PEER_SIGNATURE_NID if whose else _GET_SIGNATURE_NID
         if self._library.SSL_ctrl(session, wanted, 0, ctypes.byref(digest)) and digest.value:
             text += f" {side}-digest {self._library.OBJ_nid2sn(digest.value).decode('ascii', 'replace')}"
@@ -203,8 +208,8 @@ class OpenSsl:
         if kind == _EC:
             return f"ECDSA ({self._group(key)})"
         if kind in (_RSA, _RSA_PSS):
-            name = "RSA-PSS" if kind == _RSA_PSS else "RSA"
-            return f"{name} ({self._library.EVP_PKEY_get_bits(key)} bits)"
+            # TLSv1.3 signs with RSA in this way alone (RFC 8446 4.2.3).
+            return f"RSA-PSS ({self._library.EVP_PKEY_get_bits(key)} bits)"
         name_of: bytes = self._library.OBJ_nid2sn(kind) or b"?"
         return name_of.decode("ascii", "replace")
 

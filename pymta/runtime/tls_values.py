@@ -24,6 +24,7 @@ _FORBID = {
     ssl.TLSVersion.TLSv1_3: ssl.OP_NO_TLSv1_3,
 }
 _BOUND = re.compile(r"(>=|<=)(.*)")
+_SHORTEST_CACHE = 120.0
 _UNARY = re.compile(r"[!+\-@]")
 
 
@@ -126,6 +127,11 @@ def cipher_string(lists: CipherLists, grade: str, excluded: Sequence[str]) -> st
 def split_exclusions(*texts: str) -> tuple[str, ...]:
     """The words of some *_exclude_ciphers."""
     return tuple(dict.fromkeys(word for text in texts for word in re.split(r"[,\s:]+", text) if word))
+
+
+def session_seconds(timeout: float) -> float:
+    """`*_tls_session_cache_timeout`: no less than two minutes, or 0 for no sessions at all (postconf(5))."""
+    return max(timeout, _SHORTEST_CACHE) if timeout > 0 else 0.0
 
 
 def set_ciphers(context: ssl.SSLContext, ciphers: str) -> None:

@@ -18,9 +18,10 @@ from pymta.runtime.tls_context import Authorities, limit_chain, server_context, 
 from pymta.runtime.tls_files import KeyPair, PemFiles, Stamp
 from pymta.runtime.tls_handshake import HandshakeError, start_tls
 from pymta.runtime.tls_log import parse_tls_loglevel
-from pymta.runtime.tls_openssl import TICKET_KEYS_SIZE, openssl
+from pymta.runtime.tls_openssl import openssl
 from pymta.runtime.tls_session import describe_session
-from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols, split_exclusions
+from pymta.runtime.tls_tickets import TicketKeys
+from pymta.runtime.tls_values import CipherLists, cipher_string, parse_protocols, session_seconds, split_exclusions
 from pymta.smtpd.tls_names import ServerNames
 from pymta.smtpd.tls_settings import ServerLevel, SmtpdTlsSettings, key_exchange_curves, server_level
 from pymta.tables import Maps
@@ -206,8 +207,9 @@ class ServerTls:
         library = openssl()
         if library:
             chains = b"".join(block for pair in pairs for block in pair.chain)
-            seal = hashlib.shake_256(self._files.ticket_secret + repr(self.settings).encode() + chains)
-            library.set_ticket_keys(context, seal.digest(TICKET_KEYS_SIZE))
+            seal = hashlib.sha256(repr(self.settings).encode() + chains).digest()
+            self._files.tickets.last_for(session_seconds(self.settings.smtpd_tls_session_cache_timeout))
+            library.set_ticket_keys(context, TicketKeys(self._files.tickets, seal, self._clock.monotonic))
 
     def _bare_context(self) -> ssl.SSLContext:
         settings, mandatory = self.settings, self.level is ServerLevel.ENCRYPT
@@ -224,7 +226,7 @@ class ServerTls:
         protocols = _checked(f"smtpd_tls_{which}protocols", lambda: parse_protocols(versions))
         name = f"smtpd_tls_{which}ciphers"
         ciphers = _checked(name, lambda: cipher_string(lists, grade, split_exclusions(*excluded)))
-        tickets = int(settings.smtpd_tls_session_cache_timeout)
+        tickets = int(session_seconds(settings.smtpd_tls_session_cache_timeout))
         prefer = settings.tls_preempt_cipherlist
         context = _checked(
             name, lambda: server_context(protocols, ciphers, prefer_own_ciphers=prefer, ticket_seconds=tickets)

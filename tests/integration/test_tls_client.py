@@ -4,9 +4,10 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
@@ -26,7 +27,7 @@ OLD = 0.0
 NEW = {"arrival_time": time.time() + 3600}
 
 
-def _server(pair: Pair, **values: str) -> Any:
+def _server(pair: Pair, **values: Any) -> Any:
     files = {"smtpd_tls_cert_file": pair.certificate, "smtpd_tls_key_file": pair.key}
     return running(**{"smtpd_tls_security_level": "may", **files, **values})
 
@@ -236,3 +237,89 @@ async def test_the_server_asks_and_we_show_our_certificate() -> None:
     async with _server(server_pair(), **asks) as server:
         assert (await _deliver(server.port, RecordingLog(), smtp_tls_security_level="may", **own)).outcome is SENT
         assert any(line.startswith("Trusted TLS connection established from") for line in server.log.lines)
+
+
+# Sessions that are resumed.
+
+CACHE = {
+    "smtp_tls_security_level": "verify",
+    "smtp_tls_verify_cert_match": "mx.example.com",
+    "smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache",
+    "smtp_tls_loglevel": "1, cache",
+    **TRUST,
+}
+NO_REUSE = {"smtp_connection_cache_on_demand": False}
+
+
+async def _uses(agent: Any, nexthop: str, count: int) -> list[DeliveryResult]:
+    return [(await agent.deliver(request(nexthop, "user@example.com", **NEW), MESSAGE))[0] for _ in range(count)]
+
+
+@pytest.mark.parametrize("protocols", ["<=TLSv1.3", "<=TLSv1.2"])
+@pytest.mark.parametrize("wrapper", ["no", "yes"])
+async def test_a_server_that_we_come_back_to(protocols: str, wrapper: str) -> None:
+    log = RecordingLog()
+    versions = {"smtp_tls_mandatory_protocols": protocols, "smtp_tls_wrappermode": wrapper}
+    async with _server(server_pair(), smtpd_tls_wrappermode=wrapper) as server:
+        agent = tls_agent(log, settings=NO_REUSE, **CACHE, **versions)
+        results = await _uses(agent, f"[127.0.0.1]:{server.port}", 3)
+        assert [result.outcome for result in results] == [SENT] * 3
+    assert [line.partition(" ")[0] for line in log.lines if "TLS connection" in line] == ["Verified"] * 3
+    reused = f"127.0.0.1[127.0.0.1]:{server.port}: Reusing old session"
+    assert [line for line in log.lines if "Reusing" in line] == [reused] * 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"smtp_tls_session_cache_database": ""},
+        {"smtp_tls_session_cache_timeout": "0"},
+    ],
+)
+async def test_nothing_is_resumed_without_a_cache(values: dict[str, str]) -> None:
+    log = RecordingLog()
+    async with _server(server_pair()) as server:
+        await _uses(tls_agent(log, settings=NO_REUSE, **{**CACHE, **values}), f"[127.0.0.1]:{server.port}", 2)
+    assert sum("Verified TLS connection" in line for line in log.lines) == 2
+    assert not any("Reusing" in line for line in log.lines)
+
+
+@pytest.mark.parametrize("protocols", ["<=TLSv1.3", "<=TLSv1.2"])
+async def test_a_resumed_session_is_held_against_the_policy_of_today(protocols: str) -> None:
+    """Names are compared again, a session without a proven chain serves no policy that asks for one."""
+
+    class Policy:
+        entry = ""
+
+        async def find(self, name: str, *, partial: bool = False) -> str:
+            return self.entry
+
+    log, maps = RecordingLog(), Policy()
+    same = {"smtp_tls_mandatory_protocols": protocols, "smtp_tls_protocols": protocols}
+    async with _server(server_pair()) as server:
+        agent = tls_agent(log, maps=cast(Any, maps), settings=NO_REUSE, **CACHE, **same)
+        nexthop = f"[127.0.0.1]:{server.port}"
+        for entry, outcome, reused in (
+            ("may", SENT, 0),
+            ("may", SENT, 1),
+            ("verify match=mx.example.com", SENT, 1),
+            ("verify match=mx.example.com", SENT, 2),
+            ("verify match=other.example.com", DEFERRED, 3),
+            ("verify match=mx.example.com", SENT, 3),
+        ):
+            maps.entry = entry
+            (result,) = await _uses(agent, nexthop, 1)
+            assert result.outcome is outcome, (entry, result)
+            assert sum("Reusing" in line for line in log.lines) == reused, entry
+
+
+async def test_a_server_that_has_forgotten_us_begins_anew() -> None:
+    log = RecordingLog()
+    agent = tls_agent(log, settings=NO_REUSE, **CACHE)
+    async with _server(server_pair()) as server:
+        port = server.port
+        await _uses(agent, f"[127.0.0.1]:{port}", 1)
+    async with _server(server_pair(), listener=socket.create_server(("127.0.0.1", port))) as server:
+        results = await _uses(agent, f"[127.0.0.1]:{port}", 2)
+    assert [result.outcome for result in results] == [SENT] * 2
+    assert sum("Reusing" in line for line in log.lines) == 1

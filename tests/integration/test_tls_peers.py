@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import smtplib
@@ -13,10 +14,12 @@ from pathlib import Path
 
 import pytest
 
+from pymta.model.delivery import Outcome
 from pymta.runtime.tls_certificate import parse_certificate
+from pymta.testing import RecordingLog
 from tests.support.peers import RealPostfix, free_port, program
 from tests.support.perl import needs_perl, perl_environment
-from tests.support.smtp_client import open_folder
+from tests.support.smtp_client import MESSAGE, open_folder, request, tls_agent
 from tests.support.system import PymtaSystem, eventually
 from tests.support.tls import Pair, authority, server_pair
 
@@ -159,17 +162,17 @@ def _wants(level: str, name: str, pair: Pair) -> dict[str, str]:
 
 
 @contextlib.contextmanager
-def _postfix_with_tls(pair: Pair) -> Iterator[RealPostfix]:
+def _postfix_with_tls(pair: Pair, **more: str) -> Iterator[RealPostfix]:
     with open_folder() as folder:
         postfix = _postfix(
             folder / "postfix",
             smtpd_tls_security_level="encrypt",
             smtpd_tls_cert_file=str(pair.certificate),
             smtpd_tls_key_file=str(pair.key),
-            smtpd_tls_loglevel="1",
             local_transport="discard:",
             local_recipient_maps="",
             mydestination="elsewhere.example",
+            **{"smtpd_tls_loglevel": "1", **more},
         )
         with postfix.running():
             yield postfix
@@ -235,3 +238,61 @@ def test_postfix_delivers_to_us(pymta_system: Start, level: str) -> None:
             theirs = next(line for line in postfix.log.read_text().splitlines() if f"{word} TLS connection" in line)
             # The same session, seen from both ends.
             assert ours.partition("bits) ")[2] == theirs.partition("bits) ")[2] != ""
+
+
+@pytest.mark.parametrize("kind", ["ec", "rsa"])
+def test_a_session_that_we_resume_with_postfix(kind: str) -> None:
+    """Both ends say the same of it, and Postfix that it knew us."""
+    pair = server_pair("postfix.example.com", kind)
+    log = RecordingLog()
+    own = {"smtp_tls_cert_file": str(pair.certificate), "smtp_tls_key_file": str(pair.key)}
+    cache = {"smtp_tls_session_cache_database": "btree:${data_directory}/smtp_scache", "smtp_tls_ciphers": "medium"}
+    asks = {"smtpd_tls_ask_ccert": "yes", "smtpd_tls_loglevel": "1, cache"}
+    with _postfix_with_tls(pair, **asks) as postfix:
+        wants = {**_wants("verify", "postfix.example.com", pair), **cache, **own}
+        agent = tls_agent(log, settings={"smtp_connection_cache_on_demand": False}, **wants)
+
+        async def deliver() -> None:
+            for _ in range(2):
+                (result,) = await agent.deliver(request(f"[127.0.0.1]:{postfix.port}", "u@elsewhere.example"), MESSAGE)
+                assert result.outcome is Outcome.SENT, result
+
+        asyncio.run(deliver())
+        theirs = postfix.log.read_text()
+    assert theirs.count("Reusing old session (RFC 5077 session ticket)") == 1
+    ours = [line for line in log.lines if line.startswith("Verified TLS connection established to ")]
+    full, resumed = (line.partition("bits) ")[2] for line in ours)
+    seen = [line.partition("bits) ")[2] for line in theirs.splitlines() if "TLS connection established" in line]
+    assert full == seen[0] and "client-signature" in full
+    assert "server-signature" in resumed and "client-signature" not in resumed and "digest" not in resumed
+    assert seen[1].startswith(f"{resumed} client-signature")
+
+
+@pytest.mark.parametrize("versions", ["<=TLSv1.3", "<=TLSv1.2"])
+def test_a_session_that_postfix_resumes_with_us(pymta_system: Start, versions: str) -> None:
+    pair = server_pair("mail.example.com")
+    files = {"smtpd_tls_cert_file": str(pair.certificate), "smtpd_tls_key_file": str(pair.key)}
+    system = pymta_system(
+        {**OFFERS, **files, "smtpd_tls_session_cache_database": "btree:${data_directory}/smtpd_scache"}
+    )
+    assert "smtpd_tls_session_cache_database" not in system.log
+    with open_folder() as folder:
+        postfix = _postfix(
+            folder / "postfix",
+            relayhost=f"[127.0.0.1]:{system.port}",
+            smtp_tls_session_cache_database="btree:${data_directory}/smtp_scache",
+            smtp_tls_mandatory_protocols=versions,
+            smtp_connection_cache_on_demand="no",
+            mydestination="postfix.example.com",
+            **{**_wants("verify", "mail.example.com", pair), "smtp_tls_loglevel": "1, cache"},
+        )
+        with postfix.running():
+            for number in (1, 2):
+                with smtplib.SMTP("127.0.0.1", postfix.port, timeout=20) as session:
+                    session.sendmail("s@a.example", ["root@example.com"], "Subject: from postfix\r\n\r\nbody\r\n")
+                eventually(lambda: postfix.log.read_text().count("status=sent") == number)  # noqa: B023
+            theirs = postfix.log.read_text()
+        assert theirs.count("Reusing old session") == 1
+        ours = [line.partition("bits) ")[2] for line in system.log.splitlines() if "TLS connection established" in line]
+        seen = [line.partition("bits) ")[2] for line in theirs.splitlines() if "TLS connection established" in line]
+        assert ours == seen and len(ours) == 2

@@ -171,7 +171,9 @@ def tls_agent(
     log: RecordingLog, *, maps: Maps | None = None, settings: dict[str, Any] | None = None, **parameters: str
 ) -> SmtpAgent:
     """An agent whose `smtp_tls_...` parameters are as in main.cf; `settings` changes the others."""
-    tls = ClientTls(build(SmtpTlsSettings, Config.from_values(parameters)), PemFiles(), log, "smtp", maps)
+    tls = ClientTls(
+        build(SmtpTlsSettings, Config.from_values(parameters)), PemFiles(), SystemClock(), log, "smtp", maps
+    )
     return SmtpAgent(
         smtp_settings(**(settings or {})), FakeResolver(), SystemClock(), log, shuffle=lambda _: None, tls=tls
     )
