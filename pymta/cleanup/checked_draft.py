@@ -7,15 +7,29 @@ from collections import deque
 from collections.abc import Sequence
 from typing import Protocol
 
-from pymta.cleanup.content_checks import ContentChecks
+from pymta.checks.content_checks import KINDS, CheckRules, ContentChecks, open_checks
+from pymta.cleanup.check_actions import IntakeActions
 from pymta.cleanup.replies import NOT_WRITTEN
+from pymta.cleanup.settings import CleanupSettings
 from pymta.errors import TableError
 from pymta.model.access import Effect
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
 from pymta.ports import Draft, Log
+from pymta.tables import TableFactory
 
 _PIECE = 16384
+
+
+def intake_rules(settings: CleanupSettings, tables: TableFactory) -> CheckRules:
+    """What cleanup(8) looks at. Raises ConfigError."""
+    return CheckRules(
+        open_checks({kind: getattr(settings, kind) for kind in KINDS}, tables),
+        line_limit=settings.line_length_limit,
+        header_limit=settings.header_size_limit,
+        body_limit=settings.body_checks_size_limit,
+        reads_mime=not settings.disable_mime_input_processing,
+    )
 
 
 class TidyDraft(Draft, Protocol):
@@ -31,9 +45,10 @@ class CheckedDraft:
     nothing is looked at any more: the message is refused for its size.
     """
 
-    def __init__(self, draft: TidyDraft, checks: ContentChecks, log: Log, size_limit: int) -> None:
+    def __init__(self, draft: TidyDraft, rules: CheckRules, actions: IntakeActions, log: Log, size_limit: int) -> None:
         self._draft = draft
-        self._checks = checks
+        self._actions = actions
+        self._checks = ContentChecks(rules, actions)
         self._log = log
         self._size_limit = size_limit
         self._size = 0
@@ -62,11 +77,11 @@ class CheckedDraft:
             await self._task
         if self._failure is None:
             await self._finish()
-        refusal = self._failure or self._checks.actions.refusal
+        refusal = self._failure or self._actions.refusal
         if refusal is not None:
             await self._draft.abort()
             return refusal
-        return await self._draft.commit([*effects, *self._checks.actions.effects])
+        return await self._draft.commit([*effects, *self._actions.effects])
 
     async def abort(self) -> None:
         self._waiting.clear()

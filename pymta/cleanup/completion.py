@@ -19,17 +19,11 @@ _MAILER_DAEMON = Address("MAILER-DAEMON")
 _ATOMS = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~ -]+")
 _QUOTE = re.compile(r'(["\\])')
 _PARENTHESES = re.compile(r"[()\\\r\n]")
-_HEADER = re.compile(r"[!-9;-~]+[ \t]*:")
 
 
 # What a message must have, and a message that was sent on besides (RFC 5322 3.6).
 _REQUIRED = frozenset({"message-id", "date", "from"})
 _REQUIRED_RESENT = frozenset({"resent-message-id", "resent-date", "resent-from"})
-
-
-def is_header(text: str) -> bool:
-    """Whether `text` may stand in `undisclosed_recipients_header`."""
-    return _HEADER.match(text) is not None
 
 
 def missing_fields(

@@ -11,7 +11,6 @@ from pymta.cleanup.completion import missing_fields
 from pymta.cleanup.content import CharacterRules, ContentCleaner
 from pymta.cleanup.effects import NO_EFFECTS, Effects
 from pymta.cleanup.header_filter import HeaderFilter, HeaderRules, Waiting
-from pymta.cleanup.header_parser import HeaderParser
 from pymta.cleanup.replies import (
     ALIAS_ERROR,
     CONTENT_REJECTED,
@@ -31,6 +30,7 @@ from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName
 from pymta.model.reply import Reply
 from pymta.ports import Clock, Log, Queue
+from pymta.protocol.header_parser import HeaderParser
 from pymta.rewrite import EnvelopeMapping, MappingError, StandardForm
 
 _TRY_LATER = "message not accepted, try again later"

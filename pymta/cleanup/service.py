@@ -7,12 +7,11 @@ from dataclasses import replace
 
 from pymta.auth.dkim_sign import Signer, SigningSource
 from pymta.auth.inbound import InboundAuthentication
-from pymta.cleanup.check_actions import CheckActions
-from pymta.cleanup.checked_draft import CheckedDraft
+from pymta.checks.actions import is_header
+from pymta.cleanup.check_actions import IntakeActions
+from pymta.cleanup.checked_draft import CheckedDraft, intake_rules
 from pymta.cleanup.clients import LocalClients
-from pymta.cleanup.completion import is_header
 from pymta.cleanup.content import CharacterRules
-from pymta.cleanup.content_checks import CheckRules, ContentChecks
 from pymta.cleanup.draft import Desk, Handling, MessageDraft
 from pymta.cleanup.header_filter import HeaderRules
 from pymta.cleanup.settings import CleanupSettings
@@ -71,7 +70,7 @@ class Cleanup:
             clock=clock,
             log=log,
         )
-        self._checks = CheckRules(settings, tables)
+        self._checks = intake_rules(settings, tables)
         self._checks_content = True
         self._signer = signer
         self._authentication: InboundAuthentication | None = None
@@ -167,8 +166,8 @@ class Cleanup:
         if origin not in self._checked:
             return draft
         log = self._desk.log
-        actions = CheckActions(log, draft.queue_id, lambda: _describe(envelope, client, origin))
-        return CheckedDraft(draft, ContentChecks(self._checks, actions), log, handling.size_limit)
+        actions = IntakeActions(log, draft.queue_id, lambda: _describe(envelope, client, origin))
+        return CheckedDraft(draft, self._checks, actions, log, handling.size_limit)
 
     def _is_checked(self, origin: Origin) -> bool:
         """Mail of our own making is trusted, unless `internal_mail_filter_classes` says otherwise."""

@@ -11,8 +11,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.cleanup.check_actions import CheckActions
-from pymta.cleanup.content_checks import CheckRules, ContentChecks
+from pymta.checks.content_checks import CheckRules, ContentChecks
+from pymta.cleanup.check_actions import IntakeActions
+from pymta.cleanup.checked_draft import intake_rules
 from pymta.model.access import Effect, EffectKind
 from pymta.tables import TableFactory
 from pymta.testing import RecordingLog
@@ -39,7 +40,7 @@ def _rules(**values: Any) -> CheckRules:
         "disable_mime_input_processing": False,
         **values,
     }
-    return CheckRules(SimpleNamespace(**parameters), TableFactory(Path("/")))  # type: ignore[arg-type]
+    return intake_rules(SimpleNamespace(**parameters), TableFactory(Path("/")))  # type: ignore[arg-type]
 
 
 RULES = _rules()
@@ -51,7 +52,7 @@ class Run:
 
     def __init__(self, rules: CheckRules = RULES) -> None:
         self.log = RecordingLog()
-        self.actions = CheckActions(self.log, "ID", lambda: "from here")
+        self.actions = IntakeActions(self.log, "ID", lambda: "from here")
         self._checks = ContentChecks(rules, self.actions)
 
     async def through(self, content: bytes, by: int = 0) -> bytes:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.cleanup.header_parser import HeaderParser
+from pymta.protocol.header_parser import HeaderParser
 
 
 def _parse(content: bytes, step: int, limit: int = 1000) -> tuple[list[bytes], bytes]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from pymta.cleanup.check_actions import CheckActions, Looked, Part
-from pymta.cleanup.header_parser import HeaderParser
-from pymta.cleanup.mime_structure import Boundaries, Entity
-from pymta.cleanup.settings import CleanupSettings
+from collections.abc import Mapping
+from math import inf
+
+from pymta.checks.actions import CheckActions, Looked, Part
+from pymta.model.frozen import frozen
+from pymta.protocol.header_parser import HeaderParser
+from pymta.protocol.mime_structure import Boundaries, Entity
 from pymta.tables import Maps, TableFactory
 
 _CRLF = b"\r\n"
@@ -19,22 +22,31 @@ _LONGEST_TAIL = 65536
 _PIECE = 4096
 
 
-class CheckRules:
-    """The tables of one configuration. Raises ConfigError."""
+KINDS = (_HEADER, _MIME, _NESTED, _BODY)
 
-    def __init__(self, settings: CleanupSettings, tables: TableFactory) -> None:
-        self.maps: dict[str, Maps] = {
-            name: tables.maps(getattr(settings, name), name)
-            for name in (_HEADER, _MIME, _NESTED, _BODY)
-            if getattr(settings, name)
-        }
-        self.body_limit = settings.body_checks_size_limit
-        self.line_limit = settings.line_length_limit
-        self.header_limit = settings.header_size_limit
-        self.reads_mime = not settings.disable_mime_input_processing
+
+@frozen(eq=False)
+class CheckRules:
+    """The tables of one configuration, by name from KINDS; their parameters have `prefix` before it.
+
+    Sizes are bytes: of each part's body `body_limit` are looked at, in pieces of `line_limit`; a field has no more than
+    `header_limit`. Without `reads_mime` there is one header and one body.
+    """
+
+    maps: Mapping[str, Maps]
+    line_limit: int
+    header_limit: int
+    body_limit: float = inf
+    reads_mime: bool = True
+    prefix: str = ""
 
     def __bool__(self) -> bool:
         return bool(self.maps)
+
+
+def open_checks(texts: Mapping[str, str], tables: TableFactory, prefix: str = "") -> dict[str, Maps]:
+    """The tables that the parameters of KINDS name, without those that name none. Raises ConfigError."""
+    return {kind: tables.maps(text, f"{prefix}{kind}") for kind, text in texts.items() if text}
 
 
 class ContentChecks:
@@ -44,9 +56,9 @@ class ContentChecks:
     """
 
     def __init__(self, rules: CheckRules, actions: CheckActions) -> None:
-        self.actions = actions
+        self._actions = actions
         self._rules = rules
-        self._parameter = _HEADER
+        self._kind = _HEADER
         self._parser: HeaderParser | None = HeaderParser(rules.header_limit)
         self._entity = Entity()
         self._boundaries = Boundaries()
@@ -102,21 +114,21 @@ class ContentChecks:
         if self._rules.reads_mime:
             self._entity.note(name, text.partition(":")[2])
         is_mime = self._rules.reads_mime and name in _MIME_FIELDS
-        return await self._look(Looked(Part.HEADER, text, raw, _MIME if is_mime else self._parameter))
+        return await self._look(Part.HEADER, text, raw, _MIME if is_mime else self._kind)
 
     def _begin_body(self) -> None:
         """The header is over: a message inside has one more, parts wait for their boundary."""
         entity, self._entity = self._entity, Entity()
         self._checked = 0
-        if not self._rules.reads_mime or self.actions.is_over:
+        if not self._rules.reads_mime or self._actions.is_over:
             return
         if entity.is_message:
             self._begin_header(_NESTED, Entity())
         elif entity.has_parts:
             self._boundaries.open(entity)
 
-    def _begin_header(self, parameter: str, entity: Entity) -> None:
-        self._parameter = parameter
+    def _begin_header(self, kind: str, entity: Entity) -> None:
+        self._kind = kind
         self._entity = entity
         self._parser = HeaderParser(self._rules.header_limit, completes=False)
 
@@ -124,7 +136,7 @@ class ContentChecks:
 
     async def _take_body(self, data: bytes, written: list[bytes]) -> bytes:
         """Look at the lines in `data` up to the next boundary; what follows that."""
-        if self.actions.is_over or not (self._boundaries or self._looks_at_lines):
+        if self._actions.is_over or not (self._boundaries or self._looks_at_lines):
             written.append(self._tail + data)
             self._tail = b""
             return b""
@@ -148,7 +160,7 @@ class ContentChecks:
 
     @property
     def _looks_at_lines(self) -> bool:
-        return not self.actions.is_over and _BODY in self._rules.maps and self._checked < self._rules.body_limit
+        return not self._actions.is_over and _BODY in self._rules.maps and self._checked < self._rules.body_limit
 
     async def _lines(self, data: bytes) -> bytes:
         """Lines of a body, of which the first `body_checks_size_limit` bytes of each part are looked at."""
@@ -174,12 +186,14 @@ class ContentChecks:
             shown = piece.decode("utf-8", "surrogateescape")
             whole = piece + (ending if number == len(pieces) else b"")
             self._checked += len(piece) + (number == len(pieces))
-            written += await self._look(Looked(Part.BODY, shown, whole, _BODY))
+            written += await self._look(Part.BODY, shown, whole, _BODY)
         return written
 
-    async def _look(self, looked: Looked) -> bytes:
-        maps = self._rules.maps.get(looked.parameter)
-        if maps is None or self.actions.is_over or not looked.text:
-            return looked.raw
-        result = await maps.find(looked.text)
-        return looked.raw if result is None else self.actions.apply(looked, result)
+    async def _look(self, part: Part, text: str, raw: bytes, kind: str) -> bytes:
+        maps = self._rules.maps.get(kind)
+        if maps is None or self._actions.is_over or not text:
+            return raw
+        result = await maps.find(text)
+        if result is None:
+            return raw
+        return self._actions.apply(Looked(part, text, raw, f"{self._rules.prefix}{kind}"), result)
