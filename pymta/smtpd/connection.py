@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any, Protocol, cast
 
 import aiosmtpd.smtp
@@ -35,9 +36,11 @@ from pymta.protocol.smtp.server_events import (
 from pymta.runtime.tls_handshake import HandshakeError
 from pymta.runtime.tls_session import channel_bindings
 from pymta.smtpd.desk import Desk
+from pymta.smtpd.outbox import Outbox
 from pymta.smtpd.rates import ClientRates
 from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.tls import ServerTls
+from pymta.smtpd.workers import Workers
 
 READ_AHEAD = 1 << 17
 """How much a client may send ahead of what is worked off before reading stops, in bytes."""
@@ -53,17 +56,19 @@ class Host(Protocol):
     tls: ServerTls | None
     sasl: SaslService | None
     rates: ClientRates
+    workers: Workers
+    outbox: Outbox
 
     async def admit(self, transport: asyncio.Transport) -> ServerSession | Reply: ...
     def left(self, connection: Connection, client: Client | None) -> None: ...
 
 
 class Connection(aiosmtpd.smtp.SMTP):
-    """aiosmtpd's protocol with another inside: a `ServerSession` and one worker task.
+    """aiosmtpd's protocol with another inside: a `ServerSession`, and a worker while something is worked out.
 
     Nothing of aiosmtpd's command loop runs (its DATA reader grows without bound, its handler errors are permanent
     and tell internals, its commits die with the connection). Commands that ask nothing are answered while the
-    bytes arrive; the worker wakes for decisions, drafts and commits. A commit under way outlives the client.
+    bytes arrive; a worker takes decisions, drafts and commits. A commit under way outlives the client.
     """
 
     def __init__(self, host: Host, loop: asyncio.AbstractEventLoop) -> None:
@@ -73,8 +78,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._loop = loop
         self._session: ServerSession | None = None
         self._draft: Draft | None = None
-        self._question: Event | None = None
-        self._wakeup: asyncio.Future[None] | None = None
+        self._worker: asyncio.Task[None] | None = None
         self._is_writable = True
         self._is_reading = True
         self._is_shaking_hands = self._awaits_tls = False
@@ -98,7 +102,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         if self._awaits_tls:
             # The client's first bytes are for the handshake. uvloop begins to read all the same: see data_received.
             self.wire.pause_reading()
-        self._worker = self._loop.create_task(self._work())
+        self._worker = self._host.workers.run(self._work)
 
     def data_received(self, data: bytes) -> None:
         session = self._session
@@ -107,18 +111,20 @@ class Connection(aiosmtpd.smtp.SMTP):
             if not self._is_shaking_hands:
                 self._pause_reading()
             return
-        self._extend_deadline(len(data))
+        if self._settings.smtpd_per_request_deadline:
+            self._earn_time(len(data))
+        else:
+            self._deadline = self._loop.time() + self._settings.smtpd_timeout
         session.receive_data(data)
-        self._proceed()
-        if self._is_behind and session.waiting_bytes > READ_AHEAD:
+        if self._worker is None:
+            self._proceed(session)
+        if (self._worker is not None or not self._is_writable) and session.waiting_bytes > READ_AHEAD:
             self._pause_reading()
 
     def eof_received(self) -> bool:
         """A client may close its half and still wait for replies (`printf ... | nc`)."""
-        if self._session:
-            self._session.receive_eof()
-            self._proceed()
         self._has_eof = True
+        self._see_eof()
         # TLS knows no half of a connection.
         return self.wire is self.accepted
 
@@ -126,22 +132,16 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._is_lost = self._has_eof = self._is_writable = True
         if self._timer:
             self._timer.cancel()
-        if self._session:
-            self._session.receive_eof()
-            self._proceed()
+        self._see_eof()
 
     def pause_writing(self) -> None:
         self._is_writable = False
 
     def resume_writing(self) -> None:
         self._is_writable = True
-        self._extend_deadline(0)
-        self._proceed()
-
-    @property
-    def _is_behind(self) -> bool:
-        """Something keeps what came from being worked off."""
-        return self._wakeup is None or self._question is not None or not self._is_writable
+        self._extend_deadline()
+        if self._session and self._worker is None:
+            self._proceed(self._session)
 
     # The service calls these.
 
@@ -149,79 +149,103 @@ class Connection(aiosmtpd.smtp.SMTP):
     def is_idle(self) -> bool:
         """No transaction is under way."""
         session = self._session
-        return session is None or (self._wakeup is not None and session.transaction.sender is None)
+        return session is None or (self._worker is None and session.transaction.sender is None)
 
     def shut_down(self, reply: Reply) -> None:
         """Say goodbye unless an answer is being worked out."""
-        if self._session and self._wakeup:
+        if self._session and self._worker is None:
             self._session.shut_down(reply)
-            self._proceed()
+            self._proceed(self._session)
 
     def cut(self) -> None:
         """End it now; only a commit under way is let finish."""
         self.wire.abort()
-        if not self._is_committing:
+        if self._worker is not None and not self._is_committing:
+            self._worker.add_done_callback(self._was_cut)
             self._worker.cancel()
 
-    async def finished(self) -> None:
-        await asyncio.wait([self._worker])
+    def _was_cut(self, worker: asyncio.Task[None]) -> None:
+        """A worker that had not begun ends without a word."""
+        if self._worker is worker:
+            self._worker, self._is_closing = None, True
+            self._leave()
 
     # Working off.
 
-    async def _work(self) -> None:
-        """The connection's one task: from the client's name to the last commit."""
+    def _see_eof(self) -> None:
+        if self._session:
+            self._session.receive_eof()
+            if self._worker is None:
+                self._proceed(self._session)
+
+    def _proceed(self, session: ServerSession) -> None:
+        """Work off what can be done at once; a worker takes the rest."""
+        if self._is_closing:
+            return
         try:
-            await self._open()
-            while self._session and not self._is_closing:
-                question = self._question or self._pump(self._session)
-                self._question = None
-                if question:
-                    await self._consult(question, self._session)
-                elif not self._is_closing:
-                    await self._wait()
+            question = self._pump(session)
         except Exception as error:
-            self._desk.log.error(f"session with {self._peer_label()}: {type(error).__name__}: {error}")
-            self._say_sorry()
+            self._fail(error)
+            question = None
+        if question is not None:
+            self._worker = self._host.workers.run(partial(self._work, question))
+        elif self._is_closing:
+            self._leave()
+
+    async def _work(self, question: Event | None = None) -> None:
+        """Answer `question` and those that come up behind it; without one find out who the client is."""
+        try:
+            session = self._session or await self._open()
+            if session and question is None:
+                question = self._pump(session)
+            while session and question is not None:
+                await _ANSWERS[type(question)](self, question, session)
+                self._extend_deadline()
+                question = self._pump(session)
+        except Exception as error:
+            self._fail(error)
+        except asyncio.CancelledError:
+            self._is_closing = True
+            raise
         finally:
-            if self._draft:
-                await self._desk.abort(self._draft)
+            self._worker = None
+            if self._is_closing:
+                self._leave()
+
+    def _leave(self) -> None:
+        """Nothing more will be done for this client."""
+        if self._draft:
+            self._host.workers.run(self._drop_draft)
+        else:
             self._host.left(self, self._session.client if self._session else None)
 
-    async def _open(self) -> None:
+    async def _drop_draft(self) -> None:
+        draft, self._draft = self._draft, None
+        if draft:
+            await self._desk.abort(draft)
+        self._leave()
+
+    async def _open(self) -> ServerSession | None:
         """Find out who it is; what comes before the greeting waits."""
         admitted = await self._host.admit(self.wire)
         if isinstance(admitted, Reply):
             if not self._host.tls or not self._host.tls.is_wrapper:
                 self.wire.write(admitted.encode())
             self._finish()
-            return
+            return None
         self._session = admitted
-        self._extend_deadline(0)
+        self._extend_deadline()
         admitted.start()
         if self._early and not self._awaits_tls:
             admitted.receive_data(bytes(self._early))
             self._early.clear()
         if self._has_eof:
             admitted.receive_eof()
-
-    def _proceed(self) -> None:
-        """Work off what can be done at once; wake the worker for the rest. While it works, this does nothing."""
-        wakeup = self._wakeup
-        if wakeup is None or not self._session or self._question:
-            return
-        try:
-            self._question = self._pump(self._session)
-        except Exception as error:
-            # asyncio would only drop the connection; the worker says why and says sorry.
-            if not wakeup.done():
-                wakeup.set_exception(error)
-            return
-        if (self._question or self._is_closing) and not wakeup.done():
-            wakeup.set_result(None)
+        return admitted
 
     def _pump(self, session: ServerSession) -> Event | None:
         """Handle events up to the first that has to be waited for; replies of a burst go out in one write."""
-        while self._is_writable:
+        while self._is_writable and not self._is_closing:
             event = session.next_event()
             kind = type(event)
             if kind is ServerSignal:
@@ -239,18 +263,7 @@ class Connection(aiosmtpd.smtp.SMTP):
             else:
                 self._flush(session)
                 self._finish()
-                return None
         return None
-
-    async def _wait(self) -> None:
-        self._wakeup = self._loop.create_future()
-        try:
-            await self._wakeup
-        finally:
-            self._wakeup = None
-
-    async def _consult(self, event: Event, session: ServerSession) -> None:
-        await _ANSWERS[type(event)](self, event, session)
 
     async def _report(self, event: Errors, session: ServerSession) -> None:
         await self._desk.report(event)
@@ -281,7 +294,6 @@ class Connection(aiosmtpd.smtp.SMTP):
         reply = await self._desk.commit(draft, event)
         self._is_committing = False
         session.message_result(reply)
-        self._extend_deadline(0)
 
     async def _abort(self, event: Abort, session: ServerSession) -> None:
         draft, self._draft = self._draft, None
@@ -297,6 +309,7 @@ class Connection(aiosmtpd.smtp.SMTP):
     async def _start_tls(self, event: StartTls, session: ServerSession) -> None:
         """No step in between: what comes behind our 220 is the handshake's."""
         self._flush(session)
+        self._host.outbox.flush()
         assert self._host.tls is not None, "a session begins TLS only where it is offered"
         if self._awaits_tls and await self._host.rates.may_begin_tls(session.client):
             session.tls_started(None)
@@ -317,7 +330,6 @@ class Connection(aiosmtpd.smtp.SMTP):
             self._is_shaking_hands = False
         self.transport, self._is_reading = self.wire, True
         self.wire.set_write_buffer_limits(high=WRITE_BEHIND)
-        self._extend_deadline(0)
         session.tls_started(tls, refusal)
         session.receive_data(bytes(self._early))
         self._early.clear()
@@ -335,7 +347,6 @@ class Connection(aiosmtpd.smtp.SMTP):
         assert self._host.sasl is not None, "a session begins AUTH only where it is enabled"
         step, exchange = await self._host.sasl.step(event, session.client, self._bindings(event, session))
         session.authenticated(step, exchange)
-        self._extend_deadline(0)
 
     def _bindings(self, event: Authenticate, session: ServerSession) -> dict[str, bytes]:
         """What a login by SCRAM can be bound to, where we say that it can."""
@@ -354,13 +365,13 @@ class Connection(aiosmtpd.smtp.SMTP):
         if not self._is_lost:
             await asyncio.sleep(event.seconds)
         session.resume()
-        self._extend_deadline(0)
 
     def _flush(self, session: ServerSession) -> None:
         output = session.data_to_send()
         if output and not self._is_lost:
-            self.wire.write(output)
-            self._extend_deadline(0)
+            self._host.outbox.post(self.wire, output)
+            if self._settings.smtpd_per_request_deadline:
+                self._extend_deadline()
 
     def _pause_reading(self) -> None:
         if self._is_reading and not self._is_lost:
@@ -374,12 +385,16 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def _finish(self) -> None:
         self._is_closing = True
-        self.wire.close()
+        self._host.outbox.post(self.wire, b"", is_last=True)
 
-    def _say_sorry(self) -> None:
-        if not self._is_lost and not self._is_closing:
-            host = self._settings.myhostname
-            self.wire.write(Reply.of(421, f"{host} Error: internal error, try again later", "4.3.0").encode())
+    def _fail(self, error: Exception) -> None:
+        """A bug of ours: the log hears what it was, the client that it may come again."""
+        self._desk.log.error(f"session with {self._peer_label()}: {type(error).__name__}: {error}")
+        if self._is_closing:
+            return
+        if not self._is_lost:
+            reply = Reply.of(421, f"{self._settings.myhostname} Error: internal error, try again later", "4.3.0")
+            self._host.outbox.post(self.wire, reply.encode())
         self._finish()
 
     def _peer_label(self) -> str:
@@ -387,19 +402,19 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     # Time.
 
-    def _extend_deadline(self, received: int) -> None:
-        """`smtpd_timeout` from now; with `smtpd_per_request_deadline` content earns time by its size alone."""
-        latest = self._loop.time() + self._settings.smtpd_timeout
-        if received and self._settings.smtpd_per_request_deadline:
-            if self._session and self._session.is_reading_content:
-                self._deadline = min(latest, self._deadline + received / self._settings.smtpd_min_data_rate)
-        else:
-            self._deadline = latest
+    def _extend_deadline(self) -> None:
+        self._deadline = self._loop.time() + self._settings.smtpd_timeout
+
+    def _earn_time(self, received: int) -> None:
+        """With `smtpd_per_request_deadline` content earns time by its size alone."""
+        if self._session and self._session.is_reading_content:
+            latest = self._loop.time() + self._settings.smtpd_timeout
+            self._deadline = min(latest, self._deadline + received / self._settings.smtpd_min_data_rate)
 
     def _check_deadline(self) -> None:
         """One timer per connection: it runs to the deadline of when it was set, and then to what that became."""
         now = self._loop.time()
-        is_working = self._session is None or (self._wakeup is None and self._is_writable)
+        is_working = self._worker is not None and self._is_writable
         if self._is_closing or (not self._is_writable and now >= self._deadline):
             self.wire.abort()
         elif is_working or now < self._deadline:
@@ -413,7 +428,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         assert session is not None
         session.time_out()
         self._timer = self._loop.call_at(now + min(self._settings.smtpd_timeout, 10.0), self._check_deadline)
-        self._proceed()
+        self._proceed(session)
 
 
 _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[None]]] = {

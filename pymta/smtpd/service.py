@@ -17,11 +17,13 @@ from pymta.smtpd.connection import Connection
 from pymta.smtpd.desk import Desk, ErrorNotices
 from pymta.smtpd.gate import Gate
 from pymta.smtpd.limits import SharedCounts
+from pymta.smtpd.outbox import Outbox
 from pymta.smtpd.peer import client_from_socket, look_up_name
 from pymta.smtpd.sasl import SaslService
 from pymta.smtpd.sessions import Sessions
 from pymta.smtpd.settings import SmtpdSettings
 from pymta.smtpd.tls import ServerTls
+from pymta.smtpd.workers import Workers
 from pymta.tables import TableFactory
 
 BACKLOG = 1024
@@ -82,6 +84,9 @@ class SmtpServer:
         self._resolver = resolver
         self._servers: list[asyncio.Server] = []
         self._connections: set[Connection] = set()
+        self._all_left = asyncio.Event()
+        self.workers = Workers()
+        self.outbox = Outbox()
 
     async def serve(self, sockets: Sequence[socket.socket]) -> None:
         """Accept clients on listening or bound sockets from now on; returns at once."""
@@ -109,7 +114,10 @@ class SmtpServer:
         for connection in list(self._connections):
             connection.shut_down(goodbye)
             connection.cut()
-        await asyncio.gather(*(connection.finished() for connection in list(self._connections)))
+        if self._connections:
+            self._all_left.clear()
+            await self._all_left.wait()
+        self.workers.close()
         if self.sasl:
             self.sasl.close()
 
@@ -145,3 +153,5 @@ class SmtpServer:
     def left(self, connection: Connection, client: Client | None) -> None:
         self._connections.discard(connection)
         self._gate.left(connection.accepted)
+        if not self._connections:
+            self._all_left.set()
