@@ -10,10 +10,11 @@ from pymta.model.envelope import Client
 from pymta.model.reply import Reply
 from pymta.protocol.smtp.commands import Command, command_table
 from pymta.protocol.smtp.server import ServerSession
+from pymta.protocol.smtp.server_blame import KINDS
 from pymta.protocol.smtp.server_etrn import with_etrn
 from pymta.protocol.smtp.server_options import ServerOptions
 from pymta.protocol.smtp.server_starttls import with_starttls
-from pymta.protocol.smtp.server_transcript import KINDS, TranscriptSession
+from pymta.protocol.smtp.server_transcript import TranscriptSession
 from pymta.smtpd.desk import Desk
 from pymta.smtpd.footer import footer_values, with_footer
 from pymta.smtpd.sasl import SaslService

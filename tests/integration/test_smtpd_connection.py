@@ -483,6 +483,18 @@ async def test_closing_does_not_wait_for_a_decision_that_never_comes() -> None:
         talk.close()
 
 
+async def test_closing_finds_connections_at_any_moment_of_their_beginning() -> None:
+    async with running() as server:
+        for turns in range(8):
+            clients = [await server.talk() for _ in range(5)]
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            assert len(clients) == 5
+        async with asyncio.timeout(5.0):
+            await server.server.close(0.0)
+        assert server.server.connection_count == 0
+
+
 async def test_stop_listening_lets_sessions_go_on() -> None:
     async with running() as server:
         talk = await server.talk()

@@ -5,6 +5,7 @@ import pytest
 from pymta.model.access import PERMIT, Stage, Verdict
 from pymta.model.envelope import Client
 from pymta.model.reply import Reply
+from pymta.protocol.smtp.server_blame import KINDS
 from pymta.protocol.smtp.server_events import (
     NEED_DATA,
     PAUSED,
@@ -16,7 +17,7 @@ from pymta.protocol.smtp.server_events import (
     OpenDraft,
 )
 from pymta.protocol.smtp.server_options import ServerOptions
-from pymta.protocol.smtp.server_transcript import KINDS, TranscriptSession, _wrapped
+from pymta.protocol.smtp.server_transcript import TranscriptSession, _wrapped
 
 
 def _drive(

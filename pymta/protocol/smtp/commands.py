@@ -7,7 +7,7 @@ XCLIENT and XFORWARD are further rows: the session knows no verb by name.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -338,6 +338,14 @@ COMMANDS = (
 """In the order in which the `disconnect` line counts them."""
 
 
-def command_table(commands: Sequence[Command]) -> dict[str, Command]:
-    """The rows by verb."""
-    return {command.verb: command for command in commands}
+@frozen
+class CommandTable:
+    """The rows of one server: by verb, and their verbs in order."""
+
+    by_verb: Mapping[str, Command]
+    verbs: tuple[str, ...]
+
+
+def command_table(commands: Sequence[Command]) -> CommandTable:
+    rows = {command.verb: command for command in commands}
+    return CommandTable(rows, tuple(rows))

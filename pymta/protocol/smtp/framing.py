@@ -30,29 +30,26 @@ class CommandLines:
         self._input = b""
         self._position = 0
         self._overlong = b""
+        self.is_empty = True
         self.got_bare_newline = False
 
     def __len__(self) -> int:
         return len(self._input) - self._position
 
-    @property
-    def is_empty(self) -> bool:
-        return self._position == len(self._input)
-
     def feed(self, data: bytes) -> None:
-        self._input = data if self._position == len(self._input) else self._input[self._position :] + data
+        self._input = data if self.is_empty else self._input[self._position :] + data
         self._position = 0
+        self.is_empty = not self._input
 
     def next_line(self) -> bytes | None:
         """The next line without its end, None where it is not complete yet."""
-        if self._position == len(self._input):
-            return None
         end = self._input.find(b"\n", self._position)
         if end < 0:
             self._bound()
             return None
         line = self._input[self._position : end]
         self._position = end + 1
+        self.is_empty = self._position == len(self._input)
         if not (line or self._overlong[-1:]).endswith(b"\r"):
             self.got_bare_newline = True
         if self._overlong:
@@ -71,11 +68,11 @@ class CommandLines:
 
     def take_rest(self) -> bytes:
         rest = self._input[self._position :] if self._position else self._input
-        self._input, self._position = b"", 0
+        self.put_back(b"")
         return rest
 
     def put_back(self, data: bytes) -> None:
-        self._input, self._position = data, 0
+        self._input, self._position, self.is_empty = data, 0, not data
 
 
 class DataDecoder:

@@ -6,21 +6,19 @@ Bytes in, events and bytes out. Whoever owns a session answers each event that a
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
-from pymta.errors import ProtocolUseError
 from pymta.model.access import PERMIT, AccessContext, Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.envelope import Client
 from pymta.model.frozen import changed
 from pymta.model.queue import QueueId
 from pymta.model.reply import Reply
-from pymta.model.sasl import SaslStep
 from pymta.model.tls import TlsSession
-from pymta.protocol.smtp.commands import COMMANDS, Command, Given, command_table
+from pymta.protocol.smtp.commands import COMMANDS, Command, CommandTable, Given, command_table
 from pymta.protocol.smtp.framing import CommandLines
 from pymta.protocol.smtp.server_auth import AuthRules, auth_keywords
+from pymta.protocol.smtp.server_blame import POLICY, PROTOCOL, kind_of_decision
 from pymta.protocol.smtp.server_content import Transaction
 from pymta.protocol.smtp.server_context import access_context, note_deferral
 from pymta.protocol.smtp.server_events import (
@@ -28,7 +26,6 @@ from pymta.protocol.smtp.server_events import (
     PAUSED,
     Classify,
     Close,
-    CommandKind,
     CountCommand,
     Decide,
     Delay,
@@ -41,6 +38,7 @@ from pymta.protocol.smtp.server_log import Tally, note_end, reject_line, sasl_wo
 from pymta.protocol.smtp.server_message import MessageReceiver
 from pymta.protocol.smtp.server_options import BareNewline, ServerOptions
 from pymta.protocol.smtp.server_pipelining import is_improper_pipelining
+from pymta.protocol.smtp.server_questions import Questions
 from pymta.protocol.smtp.server_replies import (
     BAD_SYNTAX,
     BAD_UTF8,
@@ -53,8 +51,12 @@ from pymta.protocol.smtp.server_verbs import run_classified
 
 Footer = Callable[[Reply, "ServerSession"], Reply]
 
+LONGEST_TRANSCRIPT = 400
+"""Commands and replies of a session that are kept, where somebody may want to see them."""
+_WIDEST_COMMAND = 256
 
-class ServerSession:
+
+class ServerSession(Questions):
     """One client from greeting to goodbye.
 
     `new_queue_id` names a message at its first accepted recipient. `complete` gives the standard form of an address,
@@ -74,8 +76,9 @@ class ServerSession:
         footer: Footer | None = None,
         label: str | None = None,
         commands: Sequence[Command] = COMMANDS,
-        table: Mapping[str, Command] | None = None,
+        table: CommandTable | None = None,
     ) -> None:
+        super().__init__()
         self.options = options
         self.client = client
         self.label = label or str(client)
@@ -87,15 +90,14 @@ class ServerSession:
         self.auth: AuthRules | None = None
         self.farewell: Reply | None = None
         self.error_count = 0
+        self.blame = PROTOCOL
+        self.said: list[bytes | Reply] | None = None
         self.unauthorized_pipelining = False
-        self._commands = commands
-        self._table = table if table is not None else command_table(commands)
+        self._table = table or command_table(commands)
         self._new_queue_id = new_queue_id
         self._complete = complete
         self._asks = asks
         self._footer = footer
-        self._events: deque[tuple[Event, Callable[..., None] | None]] = deque()
-        self._answer: Callable[..., None] | None = None
         self._output: list[bytes] = []
         self.lines = CommandLines(options.line_length_limit)
         self._line_reader: Callable[[bytes | None], None] | None = None
@@ -128,16 +130,6 @@ class ServerSession:
         """The client sends no more; what it sent before is still worked off."""
         self._eof = True
 
-    def next_event(self) -> Event | ServerSignal:
-        while True:
-            if self._answer:
-                return PAUSED
-            if self._events:
-                event, self._answer = self._events.popleft()
-                return event
-            if self._closed or not self._advance():
-                return NEED_DATA
-
     def data_to_send(self) -> bytes:
         output = self._output
         if not output:
@@ -153,37 +145,6 @@ class ServerSession:
     @property
     def is_reading_content(self) -> bool:
         return self.message.is_reading
-
-    def decide(self, verdict: Verdict) -> None:
-        self._answered(verdict)
-
-    def filtered(self, better: str | None) -> None:
-        self._answered(better)
-
-    def classified(self, kind: CommandKind) -> None:
-        self._answered(kind)
-
-    def draft_opened(self, refusal: Reply | None = None) -> None:
-        self._answered(refusal)
-
-    def message_result(self, reply: Reply) -> None:
-        self._answered(reply)
-
-    def counted(self, refusal: Reply | None = None) -> None:
-        self._answered(refusal)
-
-    def tls_prepared(self, refusal: Reply | None = None) -> None:
-        self._answered(refusal)
-
-    def authenticated(self, step: SaslStep, exchange: object) -> None:
-        self._answered(step, exchange)
-
-    def tls_started(self, tls: TlsSession | None, refusal: Reply | None = None) -> None:
-        """`refusal` is the goodbye to a client that had one session too many."""
-        self._answered(tls, refusal)
-
-    def resume(self, *answer: bool | None) -> None:
-        self._answered(*answer)
 
     def time_out(self) -> None:
         """The client was silent for too long."""
@@ -206,7 +167,7 @@ class ServerSession:
 
     @property
     def verbs(self) -> list[str]:
-        return [command.verb for command in self._commands]
+        return list(self._table.verbs)
 
     @property
     def takes_utf8(self) -> bool:
@@ -214,11 +175,12 @@ class ServerSession:
 
     def succeed(self, reply: Reply) -> None:
         """Answer a command that did what it should."""
-        self._tally.succeeded(self.verb)
+        self.count_success()
         self.reply(reply)
 
     def count_success(self) -> None:
-        self._tally.succeeded(self.verb)
+        good = self._tally.good
+        good[self.verb] = good.get(self.verb, 0) + 1
 
     def security_offers(self) -> list[str]:
         """EHLO keywords that depend on what has been agreed so far."""
@@ -236,6 +198,8 @@ class ServerSession:
     def reply(self, reply: Reply) -> None:
         if reply.code >= 400:
             reply = self.final(reply)
+        if self.said is not None and len(self.said) < LONGEST_TRANSCRIPT:
+            self.said.append(reply)
         output = reply.encode()
         if self.error_count >= self.options.soft_error_limit and self.options.error_sleep_time > 0:
             self.ask(Delay(self.options.error_sleep_time), lambda: self._output.append(output))
@@ -257,7 +221,7 @@ class ServerSession:
             return
         self._closed = True
         self.message.abort()
-        self.emit(Note(self._tally.disconnect_line(self.label, self._commands)))
+        self.emit(Note(self._tally.disconnect_line(self.label, self._table.verbs)))
         self.emit(Close())
 
     def give_up(self, reply: Reply) -> None:
@@ -286,19 +250,7 @@ class ServerSession:
         line = reject_line(self, where, text, sender)
         self.emit(Note(f"{self.transaction.queue_id or 'NOQUEUE'}: {line}"))
 
-    # Events and answers.
-
-    def emit(self, event: Event) -> None:
-        self._events.append((event, None))
-
-    def ask(self, event: Event, answer: Callable[..., None]) -> None:
-        self._events.append((event, answer))
-
-    def _answered(self, *values: object) -> None:
-        answer, self._answer = self._answer, None
-        if answer is None:
-            raise ProtocolUseError("an answer to a session that asked nothing")
-        answer(*values)
+    # Decisions.
 
     def context(self, stage: Stage, address: Address | None) -> AccessContext:
         return access_context(self, stage, address)
@@ -306,6 +258,8 @@ class ServerSession:
     def take_effects(self, verdict: Verdict, stage: Stage | None = None) -> None:
         if verdict is PERMIT and not self.deferrals:
             return
+        if verdict.reply:
+            self.blame = kind_of_decision(verdict.reply)
         note_deferral(self, stage, verdict)
         self.transaction.effects.extend(verdict.effects)
         for line in verdict.log:
@@ -323,14 +277,25 @@ class ServerSession:
             self.denial = Reply.of(503, f"Error: access denied for {self.label}", "5.7.0")
             self.reply(verdict.reply)
 
+    def next_event(self) -> Event | ServerSignal:
+        while not self._answer:
+            if self._events:
+                event, self._answer = self._events.popleft()
+                return event
+            if self._closed or not self._advance():
+                return NEED_DATA
+        return PAUSED
+
     def _advance(self) -> bool:
         """Work off one command or what there is of content; False where more bytes are needed."""
-        if self.message.is_reading:
-            return self.message.read() or self._see_eof()
-        if self.error_count >= self.options.hard_error_limit:
+        if self.error_count >= self.options.hard_error_limit and not self.message.is_reading:
             note_end(self, "too many errors")
             self.give_up(Reply.of(421, f"{self.options.myhostname} Error: too many errors", "4.7.0"))
             return True
+        if self.lines.is_empty:
+            return self._see_eof()
+        if self.message.is_reading:
+            return self.message.read() or self._see_eof()
         line = self.lines.next_line()
         if line is None:
             return self._see_eof()
@@ -349,6 +314,9 @@ class ServerSession:
         return True
 
     def _read_command(self, line: bytes) -> None:
+        self.blame = PROTOCOL
+        if self.said is not None and len(self.said) < LONGEST_TRANSCRIPT:
+            self.said.append(line[:_WIDEST_COMMAND])
         if self.farewell:
             self.give_up(self.farewell)
             return
@@ -370,7 +338,7 @@ class ServerSession:
             self.fail(BAD_SYNTAX)
             return
         argument = words[1] if len(words) > 1 else ""
-        command = self._table.get(words[0].upper())
+        command = self._table.by_verb.get(words[0].upper())
         if self.options.classified_verbs or command is None:
             self.ask(Classify(words[0]), lambda kind: run_classified(self, kind, words[0], argument, command))
         else:
@@ -393,7 +361,8 @@ class ServerSession:
 
     def begin_command(self, verb: str) -> None:
         self.verb = verb
-        self._tally.seen(verb)
+        seen = self._tally.seen
+        seen[verb] = seen.get(verb, 0) + 1
 
     def run(self, command: Command, argument: str) -> None:
         """Check a command, have it decided, act and answer."""
@@ -405,7 +374,7 @@ class ServerSession:
             self.fail(TLS_FIRST)
             return
         self.where = command.verb
-        if is_improper_pipelining(self, command):
+        if not self.lines.is_empty and is_improper_pipelining(self, command):
             return
         if command.is_junk:
             self.count_junk()
@@ -416,34 +385,31 @@ class ServerSession:
 
     def _counted(self, command: Command, argument: str, refusal: Reply | None) -> None:
         if refusal:
+            self.blame = POLICY
             self.fail(refusal)
         else:
             self._look_at(command, argument)
 
     def _look_at(self, command: Command, argument: str) -> None:
+        """Ask for a decision where the command's stage has one to make, then proceed or refuse."""
         found = command.check(self, argument)
+        if found is None:
+            return
         if isinstance(found, Reply):
             self.fail(found)
-        elif isinstance(found, Given):
-            self._run_with_address(command, found)
-        elif found is not None:
-            self._consult(command, found)
-
-    def _run_with_address(self, command: Command, given: Given) -> None:
-        address = self._complete(given.said)
-        if address is None:
-            self.fail(REWRITE_FAILED)
             return
-        given.address = address
-        self._consult(command, given, address)
-
-    def _consult(self, command: Command, value: object, about: Address | None = None) -> None:
-        """Ask for a decision where the command's stage has one to make, then proceed or refuse."""
+        about = None
+        if isinstance(found, Given):
+            about = self._complete(found.said)
+            if about is None:
+                self.fail(REWRITE_FAILED)
+                return
+            found.address = about
         if command.stage is None or not self._asks(command.stage):
-            command.proceed(self, value)
+            command.proceed(self, found)
             return
-        helo_name = str(value) if command.stage is Stage.HELO else None
-        self.ask_policy(command.stage, about, lambda verdict: self.decided(command, value, verdict), helo_name)
+        helo_name = str(found) if command.stage is Stage.HELO else None
+        self.ask_policy(command.stage, about, lambda verdict: self.decided(command, found, verdict), helo_name)
 
     def ask_policy(
         self, stage: Stage, about: Address | None, answer: Callable[[Verdict], None], helo_name: str | None = None

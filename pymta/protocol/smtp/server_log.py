@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from pymta.model.address import Address
@@ -10,7 +10,6 @@ from pymta.model.envelope import Client
 from pymta.protocol.smtp.server_events import Note
 
 if TYPE_CHECKING:
-    from pymta.protocol.smtp.commands import Command
     from pymta.protocol.smtp.server import ServerSession
 
 AFTER_MESSAGE = "END-OF-MESSAGE"
@@ -67,34 +66,28 @@ def note_end(session: ServerSession, reason: str) -> None:
 
 
 class Tally:
-    """How often each verb came and how often it did what it should."""
+    """How often each verb came (`seen`) and how often it did what it should (`good`)."""
 
-    __slots__ = ("_seen", "_succeeded", "got_bare_newline")
+    __slots__ = ("good", "got_bare_newline", "seen")
 
     def __init__(self) -> None:
-        self._seen: dict[str, int] = {}
-        self._succeeded: dict[str, int] = {}
+        self.seen: dict[str, int] = {}
+        self.good: dict[str, int] = {}
         self.got_bare_newline = False
 
-    def seen(self, verb: str) -> None:
-        self._seen[verb] = self._seen.get(verb, 0) + 1
+    def disconnect_line(self, label: str, order: tuple[str, ...]) -> str:
+        """`disconnect from NAME[ADDR] ehlo=1 rcpt=1/2 quit=1 commands=3/4`, verbs in `order`."""
+        counts = _counts(tuple(self.seen.items()), tuple(self.good.items()), order)
+        return f"disconnect from {label} {counts}{' notes=bare_lf' if self.got_bare_newline else ''}"
 
-    def succeeded(self, verb: str) -> None:
-        self._succeeded[verb] = self._succeeded.get(verb, 0) + 1
 
-    def disconnect_line(self, label: str, commands: Sequence[Command]) -> str:
-        """`disconnect from NAME[ADDR] ehlo=1 rcpt=1/2 quit=1 commands=3/4`."""
-        verbs = [command.verb for command in commands if command.verb in self._seen]
-        if "UNKNOWN" in self._seen:
-            verbs.append("UNKNOWN")
-        counts = [f"{verb.lower()}={self._share(verb)}" for verb in verbs]
-        total, good = sum(self._seen.values()), sum(self._succeeded.values())
-        counts.append(f"commands={_share(good, total)}")
-        notes = " notes=bare_lf" if self.got_bare_newline else ""
-        return f"disconnect from {label} {' '.join(counts)}{notes}"
-
-    def _share(self, verb: str) -> str:
-        return _share(self._succeeded.get(verb, 0), self._seen[verb])
+# Most sessions are like one before.
+@lru_cache(maxsize=256)
+def _counts(seen: tuple[tuple[str, int], ...], good: tuple[tuple[str, int], ...], order: tuple[str, ...]) -> str:
+    came, did = dict(seen), dict(good)
+    verbs = [verb for verb in (*order, "UNKNOWN") if verb in came]
+    words = [f"{verb.lower()}={_share(did.get(verb, 0), came[verb])}" for verb in verbs]
+    return " ".join([*words, f"commands={_share(sum(did.values()), sum(came.values()))}"])
 
 
 def _share(good: int, total: int) -> str:

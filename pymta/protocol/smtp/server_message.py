@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from pymta.model.access import Stage, Verdict
 from pymta.model.address import Address
 from pymta.model.reply import Reply
+from pymta.protocol.smtp.server_blame import POLICY, RESOURCE
 from pymta.protocol.smtp.server_content import Chunk, IncomingContent
 from pymta.protocol.smtp.server_events import Abort, Commit, Content, Note, OpenDraft
 from pymta.protocol.smtp.server_log import AFTER_MESSAGE
@@ -42,6 +43,7 @@ class MessageReceiver:
 
         def answered(refusal: Reply | None) -> None:
             if refusal:
+                session.blame = RESOURCE
                 (refused or session.fail)(refusal)
                 return
             self._draft_open = True
@@ -185,6 +187,7 @@ class MessageReceiver:
         if reply.is_positive:
             session.succeed(self._counted(reply))
         else:
+            session.blame = POLICY if reply.is_permanent else RESOURCE
             session.fail(reply)
         session.reset_transaction()
 
