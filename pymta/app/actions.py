@@ -10,6 +10,7 @@ from pymta.app.agents import pipe_service
 from pymta.config import Config
 from pymta.delivery.mailbox_helper import HelperActions
 from pymta.delivery.mailbox_jobs import (
+    Answered,
     CommandExit,
     CommandJob,
     FileText,
@@ -68,6 +69,9 @@ class NoActions:
     """For a look at a configuration: nothing is delivered."""
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
+        _refuse()
+
+    def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
         _refuse()
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:

@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from pymta.delivery.mailbox_batches import SMALL, MaildirBatches
-from pymta.delivery.mailbox_codec import CodecError, decode_answer, encode_value
+from pymta.delivery.mailbox_codec import CodecError
 from pymta.delivery.mailbox_jobs import (
     Answer,
+    Answered,
     CommandExit,
     CommandJob,
     FileText,
     Identity,
-    Job,
     MaildirJob,
     MaildirJobs,
     MboxJob,
@@ -22,55 +22,15 @@ from pymta.delivery.mailbox_jobs import (
     Stored,
     StoredAll,
 )
-from pymta.delivery.mailbox_worker import LENGTH, MAX_FRAME
+from pymta.delivery.mailbox_link import WorkerLink
 from pymta.errors import DeliveryError, PymtaError
 from pymta.ports import Content
 from pymta.runtime.privileged import PrivilegedHelper
-
-_END = LENGTH.pack(0)
 
 
 def _close_unwanted(opening: asyncio.Future[socket.socket]) -> None:
     if not opening.cancelled() and opening.exception() is None:
         opening.result().close()
-
-
-class _Worker:
-    """A connection to one worker process, which does one job at a time."""
-
-    def __init__(self, identity: Identity, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self.identity = identity
-        self._reader = reader
-        self._writer = writer
-        self.idle_since = 0.0
-
-    async def ask(self, job: Job, contents: Sequence[Content | bytes]) -> Answer:
-        """Raises OSError, EOFError or CodecError when the worker is gone or out of step: then close it."""
-        frame = encode_value(job)
-        out = [LENGTH.pack(len(frame)), frame]
-        for content in contents:
-            data = content if isinstance(content, bytes) else content.data
-            if data is not None and len(data) <= SMALL:
-                out += (LENGTH.pack(len(data)), data, _END) if data else (_END,)
-            else:
-                assert not isinstance(content, bytes)
-                self._writer.writelines(out)
-                out = [_END]
-                await self._send(content.chunks())
-        self._writer.writelines(out)
-        size = LENGTH.unpack(await self._reader.readexactly(LENGTH.size))[0]
-        if size > MAX_FRAME:
-            raise CodecError(f"answer of {size} octets")
-        return decode_answer(await self._reader.readexactly(size))
-
-    async def _send(self, chunks: AsyncIterator[bytes]) -> None:
-        async for chunk in chunks:
-            if chunk:
-                self._writer.writelines((LENGTH.pack(len(chunk)), chunk))
-                await self._writer.drain()
-
-    def close(self) -> None:
-        self._writer.close()
 
 
 class HelperActions:
@@ -87,7 +47,7 @@ class HelperActions:
         self._limit = limit
         self._per_user = per_user
         self._idle_time = idle_time
-        self._idle: dict[Identity, list[_Worker]] = {}
+        self._idle: dict[Identity, list[WorkerLink]] = {}
         self._counts: dict[Identity, int] = {}
         self._waiting: list[asyncio.Future[None]] = []
         self._helper_lock = asyncio.Lock()
@@ -99,24 +59,28 @@ class HelperActions:
         data = content.data
         if isinstance(job, MaildirJob) and data is not None and len(data) <= SMALL:
             return await self._maildirs.store(identity, job, data)
-        answer = await self._do(identity, job, (content,))
+        answer = await self._do(identity, lambda worker: worker.ask(job, content))
         assert isinstance(answer, Stored)
         return answer
+
+    def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
+        self._maildirs.put(identity, job, data, answered)
 
     async def _store_all(
         self, identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]
     ) -> Sequence[Stored]:
-        answer = await self._do(identity, MaildirJobs(tuple(jobs)), contents)
+        group = MaildirJobs(tuple(jobs))
+        answer = await self._do(identity, lambda worker: worker.ask_group(group, contents))
         assert isinstance(answer, StoredAll)
         return answer.answers
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
-        answer = await self._do(identity, job, (content,))
+        answer = await self._do(identity, lambda worker: worker.ask(job, content))
         assert isinstance(answer, CommandExit)
         return answer
 
     async def read(self, identity: Identity, job: ReadJob) -> FileText:
-        answer = await self._do(identity, job, (b"",))
+        answer = await self._do(identity, lambda worker: worker.ask(job, b""))
         assert isinstance(answer, FileText)
         return answer
 
@@ -130,11 +94,11 @@ class HelperActions:
         self._idle.clear()
         self.helper.close()
 
-    async def _do(self, identity: Identity, job: Job, contents: Sequence[Content | bytes]) -> Answer:
+    async def _do(self, identity: Identity, ask: Callable[[WorkerLink], Awaitable[Answer]]) -> Answer:
         worker = await self._borrow(identity)
         answer = None
         try:
-            answer = await worker.ask(job, contents)
+            answer = await ask(worker)
         except (OSError, EOFError, CodecError) as error:
             raise DeliveryError(f"a delivery worker for uid {identity.uid} failed: {error}") from error
         finally:
@@ -142,21 +106,29 @@ class HelperActions:
             self._give_back(worker, keep=answer is not None)
         return answer
 
-    async def _borrow(self, identity: Identity) -> _Worker:
-        if idle := self._idle.get(identity):
-            return idle.pop()
-        while not self._may_open(identity):
+    async def _borrow(self, identity: Identity) -> WorkerLink:
+        while (worker := self._take_idle(identity)) is None and not self._may_open(identity):
             change = asyncio.get_running_loop().create_future()
             self._waiting.append(change)
             await change
-            if idle := self._idle.get(identity):
-                return idle.pop()
+        if worker is not None:
+            return worker
         self._counts[identity] = self._counts.get(identity, 0) + 1
         try:
             return await self._open(identity)
         except BaseException:
             self._forget(identity)
             raise
+
+    def _take_idle(self, identity: Identity) -> WorkerLink | None:
+        idle = self._idle.get(identity, [])
+        while idle:
+            worker = idle.pop()
+            if worker.is_open:
+                return worker
+            # It was killed: nothing of it was under way.
+            self._decrease(identity)
+        return None
 
     def _may_open(self, identity: Identity) -> bool:
         if self._counts.get(identity, 0) >= self._per_user:
@@ -172,7 +144,7 @@ class HelperActions:
         self._end(oldest)
         return True
 
-    async def _open(self, identity: Identity) -> _Worker:
+    async def _open(self, identity: Identity) -> WorkerLink:
         loop = asyncio.get_running_loop()
         async with self._helper_lock:
             opening = loop.run_in_executor(
@@ -189,10 +161,10 @@ class HelperActions:
             except PymtaError as error:
                 raise DeliveryError(str(error)) from error
         connection.setblocking(False)
-        reader, writer = await asyncio.open_unix_connection(sock=connection)
-        return _Worker(identity, reader, writer)
+        _, worker = await loop.create_unix_connection(lambda: WorkerLink(identity), sock=connection)
+        return worker
 
-    def _give_back(self, worker: _Worker, *, keep: bool) -> None:
+    def _give_back(self, worker: WorkerLink, *, keep: bool) -> None:
         if not keep or self._closed:
             worker.close()
             self._forget(worker.identity)
@@ -219,7 +191,7 @@ class HelperActions:
         if not self._counts[identity]:
             del self._counts[identity]
 
-    def _end(self, worker: _Worker) -> None:
+    def _end(self, worker: WorkerLink) -> None:
         worker.close()
         self._decrease(worker.identity)
 

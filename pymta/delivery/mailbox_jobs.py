@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
+from pymta.errors import DeliveryError
 from pymta.model.frozen import frozen
 from pymta.ports import Content
 
@@ -69,7 +71,7 @@ class MaildirJob:
 
 @frozen
 class MaildirJobs:
-    """Several messages for maildirs of one user, stored together; their contents follow in this order."""
+    """Several small messages for maildirs of one user, stored together; their contents follow in this order."""
 
     jobs: tuple[MaildirJob, ...]
 
@@ -159,10 +161,17 @@ class FileText:
 Answer = Stored | StoredAll | CommandExit | FileText
 
 
+Answered = Callable[[Stored | DeliveryError], None]
+
+
 class UserActions(Protocol):
     """Does jobs with a user's rights. Raises DeliveryError where the worker itself fails."""
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored: ...
+
+    def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
+        """`store` a small message without waiting: `answered` is called later, once."""
+        ...
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit: ...
 

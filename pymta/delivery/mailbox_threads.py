@@ -12,6 +12,7 @@ from typing import TypeVar
 from pymta.delivery.command import run_command
 from pymta.delivery.mailbox_batches import SMALL, MaildirBatches
 from pymta.delivery.mailbox_jobs import (
+    Answered,
     CommandExit,
     CommandJob,
     FileText,
@@ -55,6 +56,9 @@ class ThreadedActions:
         owner = None if job.owner_uid is None else os.geteuid()
         mbox = replace(job, owner_uid=owner, create_uid=None, create_gid=None)
         return await self._feed(self._files, content, lambda pieces: append_mbox(mbox, pieces))
+
+    def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
+        self._maildirs.put(identity, job, data, answered)
 
     async def _store_all(
         self, identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]

@@ -1,4 +1,9 @@
-"""A worker of the root helper: one job after the other from its socket, with the rights that it was given."""
+"""A worker of the root helper: one job after the other from its socket, with the rights that it was given.
+
+What goes over the socket are frames: a length of four octets and as many octets. The first is the job. The contents
+of a group of small messages are one frame each; any other job has one content, in frames up to an empty one. Then the
+worker sends its answer, a frame as well.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +12,7 @@ import os
 import pwd
 import socket
 import struct
+from collections import deque
 from collections.abc import Iterator
 
 from pymta.delivery.command import run_command
@@ -89,8 +95,11 @@ class JobServer:
 
 def _do(job: Job, stream: _Stream, watch: int, is_keeper: bool) -> Answer:
     if isinstance(job, MaildirJobs):
-        return StoredAll(tuple(deliver_maildirs(job.jobs, stream.contents(len(job.jobs)))))
-    [answer] = [_do_one(job, pieces, watch, is_keeper) for pieces in stream.contents(1)]
+        return StoredAll(tuple(deliver_maildirs(job.jobs, ((stream.frame(MAX_PIECE),) for _ in job.jobs))))
+    pieces = stream.pieces()
+    answer = _do_one(job, pieces, watch, is_keeper)
+    # What a job does not want of its content is skipped.
+    deque(pieces, maxlen=0)
     return answer
 
 
@@ -136,16 +145,8 @@ class _Stream:
             raise CodecError(f"frame of {size} octets")
         return self._exactly(size)
 
-    def contents(self, count: int) -> Iterator[Iterator[bytes]]:
-        """One content after the other; what a job does not want of its own is skipped."""
-        for _ in range(count):
-            pieces = self._pieces()
-            yield pieces
-            for _ in pieces:
-                pass
-
-    def _pieces(self) -> Iterator[bytes]:
-        """The content: frames up to an empty one."""
+    def pieces(self) -> Iterator[bytes]:
+        """A content: frames up to an empty one."""
         while piece := self.frame(MAX_PIECE):
             yield piece
 

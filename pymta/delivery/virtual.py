@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from pymta.delivery.local_settings import VirtualSettings, VirtualTables
+from pymta.delivery.mailbox_batches import SMALL
 from pymta.delivery.mailbox_copy import envelope_header, from_line
-from pymta.delivery.mailbox_jobs import Identity, MaildirJob, MboxJob, UserActions
+from pymta.delivery.mailbox_jobs import Identity, MaildirJob, MboxJob, Stored, UserActions
 from pymta.errors import DeliveryError, TableError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient
 from pymta.ports import Clock, Content, Log
+from pymta.runtime.turns import Turns
 from pymta.tables import Maps
 
 _ID = re.compile(r"[0-9]{1,10}")
 _MAX_ID = 0xFFFFFFFE
+
+Done = Callable[[Sequence[DeliveryResult] | Exception], None]
 
 
 class _FailedError(Exception):
@@ -30,6 +34,10 @@ class _FailedError(Exception):
 class _Mailbox:
     path: str
     identity: Identity
+
+    @property
+    def is_maildir(self) -> bool:
+        return self.path.endswith("/")
 
 
 class VirtualAgent:
@@ -48,6 +56,7 @@ class VirtualAgent:
         self._clock = clock
         self._log = log
         self._locking = settings.locking()
+        self._turns = Turns()
 
     async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
         done: dict[str, DeliveryResult] = {}
@@ -59,20 +68,49 @@ class VirtualAgent:
             results.append(_for(recipient, done[key]))
         return results
 
+    def begin(self, request: DeliveryRequest, content: Content, done: Done) -> bool:
+        """A small message for one recipient, whose maildir nobody waits for here."""
+        data = content.data
+        if len(request.recipients) != 1 or request.is_probe or data is None or len(data) > SMALL:
+            return False
+        self._turns.add(self._begun(request, request.recipients[0], content, data, done))
+        return True
+
+    async def _begun(
+        self, request: DeliveryRequest, recipient: QueuedRecipient, content: Content, data: bytes, done: Done
+    ) -> None:
+        def stored(answer: Stored | DeliveryError) -> None:
+            done((self._result(request, recipient, mailbox, answer),))
+
+        answer: Sequence[DeliveryResult] | Exception
+        try:
+            mailbox = await self._find(recipient.address)
+            if mailbox.is_maildir:
+                job = self._maildir_job(mailbox, request, recipient)
+                return self._actions.begin_store(mailbox.identity, job, data, stored)
+            answer = (await self._deliver_one(request, recipient, content),)
+        except _FailedError as failed:
+            answer = (_failed(request, recipient, failed),)
+        except Exception as error:
+            answer = error
+        return done(answer)
+
     async def _deliver_one(
         self, request: DeliveryRequest, recipient: QueuedRecipient, content: Content
     ) -> DeliveryResult:
+        stored: Stored | DeliveryError
         try:
             mailbox = await self._find(recipient.address)
-            reason = await self._store(mailbox, request, recipient, content)
-        except DeliveryError as error:
-            self._log.warning(f"{request.queue_id}: {error}")
-            reason = "mailbox delivery is not possible now"
-            return DeliveryResult(recipient.number, Outcome.DEFERRED, "4.3.0", reason, request.transport)
+            if request.is_probe:
+                kind = "maildir" if mailbox.is_maildir else "mailbox"
+                return _sent(request, recipient, f"delivers to {kind}")
+            job = (self._maildir_job if mailbox.is_maildir else self._mbox_job)(mailbox, request, recipient)
+            stored = await self._actions.store(mailbox.identity, job, content)
         except _FailedError as failed:
-            outcome = Outcome.DEFERRED if failed.status.startswith("4") else Outcome.BOUNCED
-            return DeliveryResult(recipient.number, outcome, failed.status, str(failed), request.transport)
-        return DeliveryResult(recipient.number, Outcome.SENT, "2.0.0", reason, request.transport, action="delivered")
+            return _failed(request, recipient, failed)
+        except DeliveryError as error:
+            stored = error
+        return self._result(request, recipient, mailbox, stored)
 
     async def _find(self, address: Address) -> _Mailbox:
         tables, settings = self._tables, self._settings
@@ -110,36 +148,47 @@ class VirtualAgent:
             raise _FailedError("4.3.5", "mail system configuration error") from error
         return match.value if match else None
 
-    async def _store(
-        self, mailbox: _Mailbox, request: DeliveryRequest, recipient: QueuedRecipient, content: Content
-    ) -> str:
-        """The text of success; raises _FailedError."""
-        if request.is_probe:
-            return f"delivers to {'maildir' if mailbox.path.endswith('/') else 'mailbox'}"
-        header = envelope_header(sender=request.sender, original=recipient.original, delivered=recipient.address)
-        limit = self._settings.virtual_mailbox_limit
-        if mailbox.path.endswith("/"):
-            stored = await self._actions.store(mailbox.identity, MaildirJob(mailbox.path, header, limit), content)
-            if stored.reason:
-                self._explain(stored.reason, mailbox.identity)
-                raise _FailedError(stored.status, stored.reason)
-            return "delivered to maildir"
-        job = MboxJob(
+    def _maildir_job(self, mailbox: _Mailbox, request: DeliveryRequest, recipient: QueuedRecipient) -> MaildirJob:
+        return MaildirJob(mailbox.path, _header(request, recipient), self._settings.virtual_mailbox_limit)
+
+    def _mbox_job(self, mailbox: _Mailbox, request: DeliveryRequest, recipient: QueuedRecipient) -> MboxJob:
+        return MboxJob(
             path=mailbox.path,
-            header=from_line(request.sender, self._clock.now()) + b"\n" + header,
-            size_limit=limit,
+            header=from_line(request.sender, self._clock.now()) + b"\n" + _header(request, recipient),
+            size_limit=self._settings.virtual_mailbox_limit,
             owner_uid=mailbox.identity.uid if self._settings.strict_mailbox_ownership else None,
             locking=self._locking,
         )
-        stored = await self._actions.store(mailbox.identity, job, content)
-        if stored.reason:
-            raise _FailedError(stored.status, f"delivery failed to mailbox {mailbox.path}: {stored.reason}")
-        return "delivered to mailbox"
 
-    def _explain(self, reason: str, identity: Identity) -> None:
-        if reason.endswith("Permission denied"):
-            self._log.warning(f"maildir access problem for UID/GID={identity.uid}/{identity.gid}: {reason}")
+    def _result(
+        self, request: DeliveryRequest, recipient: QueuedRecipient, mailbox: _Mailbox, stored: Stored | DeliveryError
+    ) -> DeliveryResult:
+        if isinstance(stored, DeliveryError):
+            self._log.warning(f"{request.queue_id}: {stored}")
+            return _failed(request, recipient, _FailedError("4.3.0", "mailbox delivery is not possible now"))
+        if not stored.reason:
+            return _sent(request, recipient, f"delivered to {'maildir' if mailbox.is_maildir else 'mailbox'}")
+        if not mailbox.is_maildir:
+            reason = f"delivery failed to mailbox {mailbox.path}: {stored.reason}"
+            return _failed(request, recipient, _FailedError(stored.status, reason))
+        if stored.reason.endswith("Permission denied"):
+            uid, gid = mailbox.identity.uid, mailbox.identity.gid
+            self._log.warning(f"maildir access problem for UID/GID={uid}/{gid}: {stored.reason}")
             self._log.warning("perhaps you need to create the maildirs in advance")
+        return _failed(request, recipient, _FailedError(stored.status, stored.reason))
+
+
+def _header(request: DeliveryRequest, recipient: QueuedRecipient) -> bytes:
+    return envelope_header(sender=request.sender, original=recipient.original, delivered=recipient.address)
+
+
+def _sent(request: DeliveryRequest, recipient: QueuedRecipient, reason: str) -> DeliveryResult:
+    return DeliveryResult(recipient.number, Outcome.SENT, "2.0.0", reason, request.transport, action="delivered")
+
+
+def _failed(request: DeliveryRequest, recipient: QueuedRecipient, failed: _FailedError) -> DeliveryResult:
+    outcome = Outcome.DEFERRED if failed.status.startswith("4") else Outcome.BOUNCED
+    return DeliveryResult(recipient.number, outcome, failed.status, str(failed), request.transport)
 
 
 def _for(recipient: QueuedRecipient, result: DeliveryResult) -> DeliveryResult:

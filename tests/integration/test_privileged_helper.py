@@ -218,6 +218,31 @@ async def test_workers_are_bounded_and_end_with_the_helper(place: Path) -> None:
         await _gone(int(pid))
 
 
+async def test_a_worker_that_was_killed_while_it_had_nothing_to_do_is_replaced(
+    actions: HelperActions, place: Path
+) -> None:
+    job = command("/bin/sh", "-c", "echo $PPID")
+    pid = int((await actions.run(AS_GAMES, job, CONTENT)).output)
+    os.kill(pid, signal.SIGKILL)
+    await _gone(pid)
+    await asyncio.sleep(0.05)
+    assert int((await actions.run(AS_GAMES, job, CONTENT)).output) != pid
+
+
+async def test_a_worker_that_is_killed_at_work_is_a_failure_for_each_message_of_its_group(
+    actions: HelperActions, place: Path
+) -> None:
+    pid = int((await actions.run(AS_GAMES, command("/bin/sh", "-c", "echo $PPID"), CONTENT)).output)
+    os.kill(pid, signal.SIGSTOP)
+    box = MaildirJob(f"{place}/games/Maildir/", b"")
+    tasks = [asyncio.create_task(actions.store(AS_GAMES, box, CONTENT)) for _ in range(3)]
+    await asyncio.sleep(0.05)
+    os.kill(pid, signal.SIGKILL)
+    answers = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(answer) for answer in answers] == [DeliveryError] * 3
+    assert await actions.store(AS_GAMES, box, CONTENT) == Stored()
+
+
 async def test_a_dead_helper_is_a_failure_with_a_name() -> None:
     helper = PrivilegedHelper.start(JobServer())
     os.kill(helper.pid, signal.SIGKILL)

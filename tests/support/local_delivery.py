@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 
@@ -11,6 +12,7 @@ from pymta.delivery.local_pass import Transports
 from pymta.delivery.local_settings import LocalSettings, LocalTables
 from pymta.delivery.local_users import User
 from pymta.delivery.mailbox_jobs import (
+    Answered,
     CommandExit,
     CommandJob,
     FileText,
@@ -20,7 +22,7 @@ from pymta.delivery.mailbox_jobs import (
     ReadJob,
     Stored,
 )
-from pymta.errors import ResolveError, TableError
+from pymta.errors import DeliveryError, ResolveError, TableError
 from pymta.model.access import Effect
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
@@ -116,6 +118,7 @@ class FakeActions:
     commands: list[tuple[Identity, CommandJob]] = field(default_factory=list)
     reads: list[tuple[Identity, ReadJob]] = field(default_factory=list)
     answer: Stored = field(default_factory=Stored)
+    failure: DeliveryError | None = None
     exit: CommandExit = field(default_factory=CommandExit)
 
     def put(self, path: str, text: str, uid: int = 0, mode: int = 0o100644, **more: object) -> None:
@@ -123,7 +126,13 @@ class FakeActions:
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
         self.stored.append((identity, job))
+        if self.failure:
+            raise self.failure
         return self.answer
+
+    def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
+        self.stored.append((identity, job))
+        asyncio.get_running_loop().call_soon(answered, self.failure or self.answer)
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
         self.commands.append((identity, job))

@@ -1,18 +1,23 @@
 """virtual(8): which mailbox, whose ids, and what a mistake in a table does."""
 
+import asyncio
+from collections.abc import Sequence
+
 import pytest
 
 from pymta.config import Config, build
 from pymta.delivery.local_settings import VirtualSettings, VirtualTables
 from pymta.delivery.mailbox_jobs import Identity, MaildirJob, MboxJob, Stored
 from pymta.delivery.virtual import VirtualAgent
-from pymta.errors import ConfigError
+from pymta.errors import ConfigError, DeliveryError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
+from pymta.model.envelope import Trace
 from pymta.model.queue import QueuedRecipient
+from pymta.ports import Content
 from pymta.tables import Maps
 from pymta.testing import ManualClock, RecordingLog
-from tests.support.local_delivery import Bytes, FakeActions, FakeTable
+from tests.support.local_delivery import Bytes, Chunked, FakeActions, FakeTable
 
 MAILBOXES = {"joe@v.example": "v.example/joe/", "ann@v.example": "v.example/ann", "@v.example": "catchall/"}
 
@@ -42,12 +47,30 @@ class Virtual:
         )
 
     async def deliver(self, *recipients: str) -> list[DeliveryResult]:
-        queued = tuple(
-            QueuedRecipient(number, Address.from_internal(text), Address("o", "x"))
-            for number, text in enumerate(recipients)
-        )
-        request = DeliveryRequest("4ABC", "virtual", "v.example", Address("s", "x.example"), queued, 1, 0.0)
-        return list(await self.agent.deliver(request, Bytes(b"A: b\r\n\r\n")))
+        """The results of waiting for it, which are those of not waiting where that can be."""
+        request = to(*recipients)
+        results = list(await self.agent.deliver(request, CONTENT))
+        answers: list[Sequence[DeliveryResult] | Exception] = []
+        before = len(self.actions.stored)
+        if self.agent.begin(request, CONTENT, answers.append):
+            async with asyncio.timeout(5):
+                while not answers:
+                    await asyncio.sleep(0)
+            answer = answers[0]
+            assert not isinstance(answer, Exception) and list(answer) == results
+            del self.actions.stored[before:]
+        return results
+
+
+CONTENT = Bytes(b"A: b\r\n\r\n")
+
+
+def to(*recipients: str, trace: Trace = Trace.NONE) -> DeliveryRequest:
+    queued = tuple(
+        QueuedRecipient(number, Address.from_internal(text), Address("o", "x"))
+        for number, text in enumerate(recipients)
+    )
+    return DeliveryRequest("4ABC", "virtual", "v.example", Address("s", "x.example"), queued, 1, 0.0, trace=trace)
 
 
 async def test_maildir_and_mbox_below_the_base() -> None:
@@ -102,7 +125,7 @@ async def test_ids_that_cannot_be_used_defer(
         "4.3.5",
         "mail system configuration error",
     )
-    assert (virtual.log.lines, virtual.actions.stored) == ([warning], [])
+    assert (virtual.log.lines, virtual.actions.stored) == ([warning] * 2, [])
 
 
 async def test_a_root_below_the_minimum_uid_stays_refused() -> None:
@@ -128,6 +151,40 @@ async def test_tables_and_mailboxes_that_fail_defer() -> None:
     assert "maildir access problem for UID/GID=5000/5001" in virtual.log.lines[-2]
     [result] = await virtual.deliver("ann@v.example")
     assert result.reason.startswith("delivery failed to mailbox /srv/mail/v.example/ann: ")
+
+
+async def test_a_worker_that_fails_defers() -> None:
+    virtual = Virtual(MAILBOXES)
+    virtual.actions.failure = DeliveryError("a delivery worker for uid 5000 failed: it has ended")
+    for recipient in ("joe@v.example", "ann@v.example"):
+        [result] = await virtual.deliver(recipient)
+        assert (result.status, result.reason) == ("4.3.0", "mailbox delivery is not possible now")
+    assert virtual.log.lines == ["4ABC: a delivery worker for uid 5000 failed: it has ended"] * 4
+
+
+async def test_many_messages_that_nobody_waits_for_are_stored_in_their_order() -> None:
+    virtual = Virtual(MAILBOXES)
+    answers: list[object] = []
+    for _ in range(3):
+        assert virtual.agent.begin(to("joe@v.example"), CONTENT, answers.append)
+        assert virtual.agent.begin(to("ann@v.example"), CONTENT, answers.append)
+    async with asyncio.timeout(5):
+        while len(answers) < 6:
+            await asyncio.sleep(0)
+    assert [type(job) for _, job in virtual.actions.stored] == [MaildirJob, MboxJob] * 3
+
+
+@pytest.mark.parametrize(
+    ("request_", "content"),
+    [
+        (to("joe@v.example", "ann@v.example"), CONTENT),
+        (to("joe@v.example", trace=Trace.VERIFY), CONTENT),
+        (to("joe@v.example"), Bytes(b"x" * 70_000)),
+        (to("joe@v.example"), Chunked([b"x"])),
+    ],
+)
+async def test_what_must_be_waited_for(request_: DeliveryRequest, content: Content) -> None:
+    assert not Virtual(MAILBOXES).agent.begin(request_, content, print)
 
 
 def test_an_unknown_lock_stops_start_up() -> None:

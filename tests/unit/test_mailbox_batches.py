@@ -46,11 +46,59 @@ async def test_what_comes_meanwhile_is_the_next_group() -> None:
     for number in range(6):
         tasks.append(store(batches, BOB, number))
         await settle()
-    assert worker.groups == [(BOB, ["/0"]), (BOB, ["/1"])]
+    assert worker.groups == [(BOB, ["/0"])]
     worker.gate.set()
     answers = await asyncio.gather(*tasks)
     assert [answer.reason for answer in answers] == [f"/{number}" for number in range(6)]
-    assert worker.groups[2:] == [(BOB, ["/2", "/3", "/4", "/5"])]
+    assert worker.groups[1:] == [(BOB, ["/1", "/2", "/3", "/4", "/5"])]
+
+
+async def test_a_slow_mailbox_holds_up_no_other_for_long() -> None:
+    worker = Worker()
+    batches = MaildirBatches(worker.send, patience=0.02)
+    tasks = [store(batches, BOB, number) for number in range(70)]
+    async with asyncio.timeout(5):
+        while len(worker.groups) < 2:
+            await asyncio.sleep(0.01)
+    assert [len(paths) for _, paths in worker.groups] == [64, 6]
+    tasks += [store(batches, BOB, 70 + number) for number in range(300)]
+    await asyncio.sleep(0.2)
+    assert [len(paths) for _, paths in worker.groups] == [64, 6, 64, 64]
+    worker.gate.set()
+    await asyncio.gather(*tasks)
+
+
+async def test_a_mailbox_that_is_quick_has_one_group_at_a_time() -> None:
+    under_way = most = 0
+
+    async def send(identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]) -> Sequence[Stored]:
+        nonlocal under_way, most
+        under_way += 1
+        most = max(most, under_way)
+        await asyncio.sleep(0.005)
+        under_way -= 1
+        return [Stored()] * len(jobs)
+
+    batches = MaildirBatches(send, patience=0.05)
+    await asyncio.gather(*[store(batches, BOB, number) for number in range(2000)])
+    assert most == 1
+
+
+async def test_who_does_not_wait_is_answered_once() -> None:
+    worker = Worker()
+    batches = MaildirBatches(worker.send)
+    answers: list[Stored | DeliveryError] = []
+    batches.put(BOB, MaildirJob("/1", b""), b"/1", answers.append)
+    await settle()
+    batches.put(BOB, MaildirJob("/2", b""), b"/2", answers.append)
+    assert answers == []
+    worker.gate.set()
+    await settle()
+    assert answers == [Stored("2.0.0", "/1"), Stored("2.0.0", "/2")]
+    worker.error = DeliveryError("gone")
+    batches.put(BOB, MaildirJob("/3", b""), b"/3", answers.append)
+    await settle()
+    assert [str(answer) for answer in answers[2:]] == ["gone"]
 
 
 async def test_what_comes_at_once_goes_at_once_but_not_without_limit() -> None:
@@ -96,7 +144,7 @@ async def test_nobody_stores_what_nobody_waits_for() -> None:
     worker.gate.set()
     answers = await asyncio.gather(*tasks, return_exceptions=True)
     assert [isinstance(answer, Stored) for answer in answers] == [False, True, True, False, True]
-    assert worker.groups[2:] == [(BOB, ["/2", "/4"])]
+    assert worker.groups[1:] == [(BOB, ["/1", "/2", "/4"])]
 
 
 async def test_who_comes_as_both_groups_end_is_stored() -> None:
