@@ -70,6 +70,10 @@ class AddressResolver(Protocol):
         """Raises ResolveError where the answer cannot be known now."""
         ...
 
+    def known(self, recipient: Address) -> Route | None:
+        """What `resolve` would answer whoever the sender is, where nothing need be asked for it; else None."""
+        ...
+
 
 class RecipientDirectory(Protocol):
     """Who exists here. Raises TableError where that cannot be known."""

@@ -93,7 +93,7 @@ class RemoteQueue:
             self._faults("draft synced")
         else:
             body = content.take()
-        values = (self._ids.last, in_file, texts, *pack_entry(entry))
+        values = (self._ids.last, in_file, texts, pack_entry(entry))
         try:
             error = str(await self.upstream.ask(Kind.ENQUEUE, values, body))
             self._faults("message stored")

@@ -28,6 +28,8 @@ _TRACES = {one.value: one for one in Trace}
 _OUTCOMES = {one.value: one for one in Outcome}
 _NOTIFY = {value: Notify(value) for value in range(16)}
 
+_PENDING = RecipientState.PENDING
+
 # In what follows `_value_` is what `value` looks up by a descriptor in Python: two calls more for each of them.
 dumps = marshal.dumps
 _client_values = attrgetter(*(field.name for field in fields(Client)))
@@ -43,10 +45,6 @@ def _client(client: Client) -> tuple[Any, ...] | None:
     return None if client is LOCAL_CLIENT else _client_values(client)
 
 
-def _read_client(values: Sequence[Any] | None) -> Client:
-    return LOCAL_CLIENT if values is None else Client(*values)
-
-
 def _recipient(one: QueuedRecipient) -> tuple[Any, ...]:
     address, original = one.address, one.original
     values = (
@@ -57,9 +55,9 @@ def _recipient(one: QueuedRecipient) -> tuple[Any, ...]:
         one.notify._value_,
         one.orcpt,
     )
-    if not one.status and not one.reason and one.state is RecipientState.PENDING:
+    if not one.status and not one.reason and one.state is _PENDING:
         return values
-    return (*values, one.state.value, one.status, one.reason, one.relay, one.remote_mta, one.diagnostic)
+    return (*values, one.state._value_, one.status, one.reason, one.relay, one.remote_mta, one.diagnostic)
 
 
 def _read_recipient(values: Sequence[Any]) -> QueuedRecipient:
@@ -69,6 +67,12 @@ def _read_recipient(values: Sequence[Any]) -> QueuedRecipient:
     if len(values) == 6:
         return QueuedRecipient(number, address, said, _NOTIFY[notify], orcpt)
     return QueuedRecipient(number, address, said, _NOTIFY[notify], orcpt, _STATES[values[6]], *values[7:])
+
+
+def _recipients(packed: Sequence[Sequence[Any]]) -> tuple[QueuedRecipient, ...]:
+    if len(packed) == 1:
+        return (_read_recipient(packed[0]),)
+    return tuple([_read_recipient(one) for one in packed])
 
 
 def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
@@ -102,35 +106,45 @@ def pack_entry(entry: QueueEntry) -> tuple[Any, ...]:
 
 
 def unpack_entry(values: Sequence[Any]) -> QueueEntry:
-    queue_id, queue, sender, domain, recipients, arrival, queued, size, client, origin, body, utf8, envid, ret = values[
-        :14
-    ]
+    queue_id, queue, sender, domain, recipients, arrival, queued, size, client, origin, body, utf8, *more = values
+    envid, ret, verp, filter_, message_id, due, attempts, warned, is_notice, expires, unread, trace, expanded = more
     return QueueEntry(
         queue_id,
         _QUEUES[queue],
         Address(sender, domain),
-        tuple([_read_recipient(one) for one in recipients]),
+        _recipients(recipients),
         arrival,
         queued,
         size,
-        _read_client(client),
+        LOCAL_CLIENT if client is None else Client(*client),
         _ORIGINS[origin],
         _BODIES[body],
         utf8,
         envid,
         _RETS[ret],
-        *[*values[14:-2], _TRACES[values[-2]], tuple([_read_recipient(one) for one in values[-1]])],
+        verp,
+        filter_,
+        message_id,
+        due,
+        attempts,
+        warned,
+        is_notice,
+        expires,
+        unread,
+        _TRACES[trace],
+        _recipients(expanded) if expanded else (),
     )
 
 
 def pack_request(request: DeliveryRequest) -> tuple[Any, ...]:
+    recipients = request.recipients
     return (
         request.queue_id,
         request.transport,
         request.nexthop,
         request.sender.local_part,
         request.sender.domain,
-        [_recipient(one) for one in request.recipients],
+        [_recipient(one) for one in recipients] if len(recipients) > 1 else (_recipient(recipients[0]),),
         request.size,
         request.arrival_time,
         _client(request.client),
@@ -145,23 +159,24 @@ def pack_request(request: DeliveryRequest) -> tuple[Any, ...]:
 
 
 def unpack_request(values: Sequence[Any]) -> DeliveryRequest:
-    queue_id, transport, nexthop, sender, domain, recipients, size, arrival, client, body, utf8, envid, ret = values[
-        :13
-    ]
+    queue_id, transport, nexthop, sender, domain, recipients, size, arrival, *more = values
+    client, body, utf8, envid, ret, verp, is_notice, trace = more
     return DeliveryRequest(
         queue_id,
         transport,
         nexthop,
         Address(sender, domain),
-        tuple([_read_recipient(one) for one in recipients]),
+        _recipients(recipients),
         size,
         arrival,
-        _read_client(client),
+        LOCAL_CLIENT if client is None else Client(*client),
         _BODIES[body],
         utf8,
         envid,
         _RETS[ret],
-        *[*values[13:-1], _TRACES[values[-1]]],
+        verp,
+        is_notice,
+        _TRACES[trace],
     )
 
 
@@ -186,8 +201,9 @@ def _part(part: DeliveryPart) -> tuple[Any, ...]:
 def unpack_results(groups: Sequence[tuple[Sequence[int], Sequence[Any]]]) -> list[DeliveryResult]:
     results = []
     for numbers, (outcome, *plain, parts) in groups:
-        values = (_OUTCOMES[outcome], *plain, tuple([_read_part(part) for part in parts]))
-        results += [DeliveryResult(number, *values) for number in numbers]
+        values = (_OUTCOMES[outcome], *plain, tuple([_read_part(part) for part in parts]) if parts else ())
+        for number in numbers:
+            results.append(DeliveryResult(number, *values))
     return results
 
 

@@ -28,6 +28,9 @@ class Switch:
     async def resolve(self, recipient: Address, sender: Address) -> Route:
         return await self.wiring.rewriter.resolve(recipient, sender)
 
+    def known(self, recipient: Address) -> Route | None:
+        return self.wiring.rewriter.known(recipient)
+
     def queue_settings(self, config: Config) -> QueueManagerSettings:
         return build(QueueManagerSettings, config)
 

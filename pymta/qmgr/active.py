@@ -11,7 +11,6 @@ from pymta.model.queue import (
     ENTRY_RECIPIENTS,
     QueuedRecipient,
     QueueEntry,
-    QueueId,
     RecipientState,
     RecipientUpdate,
 )
@@ -20,6 +19,8 @@ from pymta.qmgr.routing import duplicate_key
 
 # Keys that tell duplicates; Postfix too looks at what is in memory together.
 _KEYS_AT_ONCE = 20_000
+
+_UNTRACED = Trace.NONE
 
 Result = tuple[QueuedRecipient, DeliveryResult]
 
@@ -53,6 +54,7 @@ class ActiveMessage:
         "is_settling",
         "last_number",
         "page",
+        "queue_id",
         "read_at",
         "seen",
         "start",
@@ -73,17 +75,16 @@ class ActiveMessage:
         if len(recipients) > ENTRY_RECIPIENTS:
             unread += len(recipients) - ENTRY_RECIPIENTS
             recipients = recipients[:ENTRY_RECIPIENTS]
+        self.queue_id = entry.queue_id
         self.entry = replace(entry, recipients=(), unread=0) if unread else entry
         self.content = content
         self.trace = entry.due_trace
         self.start = start
         self.in_memory = in_memory
         self.flushed = flushed
-        self.page: Sequence[QueuedRecipient] = recipients
         self.unread = unread
         self.is_long = unread > 0
         self.last_number = recipients[-1].number if recipients else -1
-        self.in_core = len(recipients)
         self.waiting = 0
         self.in_flight = 0
         self.stored = 0
@@ -101,13 +102,11 @@ class ActiveMessage:
         self.failures: list[Result] = []
         self.deferred: list[Result] = []
         self.traced: list[Result] = []
+        self.page = self._without_duplicates(recipients)
+        self.in_core = len(self.page)
         if entry.expanded and not entry.attempts:
             reported = self.successes if self.trace is Trace.NONE else self.traced
             reported.extend((alias, _expanded(alias)) for alias in entry.expanded)
-
-    @property
-    def queue_id(self) -> QueueId:
-        return self.entry.queue_id
 
     @property
     def is_tried(self) -> bool:
@@ -130,8 +129,8 @@ class ActiveMessage:
 
     def turn_page(self, recipients: Sequence[QueuedRecipient]) -> None:
         """More recipients were read; none means that the rest of them cannot be."""
-        self.page = recipients
-        self.in_core += len(recipients)
+        self.page = self._without_duplicates(recipients)
+        self.in_core += len(self.page)
         self.unread = max(0, self.unread - len(recipients))
         if recipients:
             self.last_number = recipients[-1].number
@@ -139,8 +138,10 @@ class ActiveMessage:
             self.unread = 0
             self.is_damaged = True
 
-    def without_duplicates(self, recipients: Sequence[QueuedRecipient]) -> tuple[list[QueuedRecipient], int]:
-        """Recipients that this attempt did not see, and how many it did: those are done."""
+    def _without_duplicates(self, recipients: Sequence[QueuedRecipient]) -> Sequence[QueuedRecipient]:
+        """Recipients that this attempt did not see; those that it did are done."""
+        if len(recipients) <= 1 and not self.is_long:
+            return recipients
         kept = []
         for recipient in recipients:
             key = duplicate_key(recipient)
@@ -149,15 +150,13 @@ class ActiveMessage:
             else:
                 self.seen.add(key)
                 kept.append(recipient)
-        duplicates = len(recipients) - len(kept)
-        self.in_core -= duplicates
         if len(self.seen) > _KEYS_AT_ONCE:
             self.seen.clear()
-        return kept, duplicates
+        return kept
 
     def note(self, recipient: QueuedRecipient, result: DeliveryResult, *, confirm_delay_cleared: bool = False) -> None:
         self.in_core -= 1
-        if self.trace is not Trace.NONE:
+        if self.trace is not _UNTRACED:
             self.traced.append((recipient, result))
             if self.ends_with_report(result):
                 return

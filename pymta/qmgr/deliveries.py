@@ -5,53 +5,39 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import cast
 
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient
-from pymta.ports import Clock, DeliveryAgent, DetachedAgent, Log
+from pymta.ports import DeliveryAgent, Log
 from pymta.qmgr.active import ActiveMessage
-from pymta.qmgr.active_queue import ActiveQueue
 from pymta.qmgr.attempt import Answer, conclusion, judged, make_request
 from pymta.qmgr.lines import OutcomeLines
-from pymta.qmgr.scheduler import Entry, Problem, Scheduler
+from pymta.qmgr.parts import Parts
+from pymta.qmgr.scheduler import Entry, Problem
 from pymta.qmgr.settings import QueueManagerSettings
-from pymta.qmgr.supply import Supply
-from pymta.qmgr.work import Work
-from pymta.spool.faults import Faults
 
 
 class Deliveries:
-    """`advance` is told of each message whose deliveries have changed something.
-
-    `agents` and `delivery_log` are by transport.
-    """
+    """`advance` is told of each message whose deliveries have changed something. `delivery_log` is by transport."""
 
     def __init__(
         self,
         settings: QueueManagerSettings,
-        scheduler: Scheduler,
-        active: ActiveQueue,
-        supply: Supply,
-        agents: Callable[[str], DeliveryAgent | None],
-        work: Work,
-        clock: Clock,
-        log: Log,
+        parts: Parts,
         delivery_log: Callable[[str], Log],
-        faults: Faults,
         *,
         advance: Callable[[ActiveMessage], None],
     ) -> None:
         self._settings = settings
-        self._scheduler = scheduler
-        self._active = active
-        self._supply = supply
-        self._agents = agents
-        self._work = work
-        self._clock = clock
-        self._log = log
+        self._scheduler = parts.scheduler
+        self._active = parts.active
+        self._supply = parts.supply
+        self._agents = parts.agents
+        self._work = parts.work
+        self._clock = parts.clock
+        self._log = parts.log
+        self._faults = parts.faults
         self._delivery_log = delivery_log
-        self._faults = faults
         self._advance = advance
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = 0.0
@@ -107,14 +93,14 @@ class Deliveries:
 
     def _deliver(self, message: ActiveMessage, entry: Entry) -> None:
         message.in_flight += 1
-        agent = self._agents(entry.transport)
         request = make_request(message.entry, entry)
+        agent = self._agents(request.transport)
         handed = self._clock.now()
-        # Not isinstance(): of a protocol it costs as much as all the rest here.
-        if hasattr(agent, "begin"):
+        # Of a DetachedAgent; isinstance() of a protocol costs as much as all the rest here.
+        begin = getattr(agent, "begin", None)
+        if begin is not None:
             self._work.begun()
-            detached = cast(DetachedAgent, agent)
-            if detached.begin(request, message.content, partial(self._answered, message, entry, handed)):
+            if begin(request, message.content, partial(self._answered, message, entry, handed)):
                 return
             self._work.ended()
         self._work.spawn(self._ask(agent, request, message, entry, handed))

@@ -8,13 +8,10 @@ from functools import partial
 
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, QueueId
-from pymta.ports import Clock, Log, Spool
 from pymta.qmgr.active import ActiveMessage, done_update
-from pymta.qmgr.active_queue import ActiveQueue
 from pymta.qmgr.keeper import SpoolKeeper
+from pymta.qmgr.parts import Parts
 from pymta.qmgr.settle import Settlement
-from pymta.qmgr.supply import Supply
-from pymta.qmgr.work import Work
 
 # Results of one attempt that are in memory before they are reported and recorded.
 _RESULTS_AT_ONCE = 10_000
@@ -28,27 +25,22 @@ class Endings:
 
     def __init__(
         self,
+        parts: Parts,
         settlement: Settlement,
-        spool: Spool,
-        active: ActiveQueue,
-        supply: Supply,
         keeper: SpoolKeeper,
-        work: Work,
-        clock: Clock,
-        log: Log,
         retry_seconds: float,
         *,
         more: Callable[[ActiveMessage], None],
         dismiss: Callable[[ActiveMessage, float | None], None],
     ) -> None:
         self._settlement = settlement
-        self._spool = spool
-        self._active = active
-        self._supply = supply
+        self._spool = parts.spool
+        self._active = parts.active
+        self._supply = parts.supply
+        self._work = parts.work
+        self._clock = parts.clock
+        self._log = parts.log
         self._keeper = keeper
-        self._work = work
-        self._clock = clock
-        self._log = log
         self.retry_seconds = retry_seconds
         self._more = more
         self._dismiss = dismiss
@@ -62,7 +54,7 @@ class Endings:
             self._more(message)
         if message.is_recording:
             return
-        if message.results_in_core >= _RESULTS_AT_ONCE:
+        if message.is_long and message.results_in_core >= _RESULTS_AT_ONCE:
             message.is_recording = True
             self._work.spawn(self._relieve(message))
         elif message.done:

@@ -6,9 +6,9 @@ import asyncio
 from collections.abc import Callable
 
 from pymta.errors import SpoolError
-from pymta.model.queue import QueueEntry, QueueFilter, QueueId
-from pymta.ports import Clock, Log, Spool
+from pymta.model.queue import QueueEntry, QueueFilter
 from pymta.qmgr.feed import Feed
+from pymta.qmgr.parts import Parts
 
 _ROOM_CHECK_SECONDS = 0.05
 _OUTDATED_LIMIT = 50_000
@@ -22,21 +22,14 @@ class Flusher:
     """
 
     def __init__(
-        self,
-        spool: Spool,
-        feed: Feed,
-        clock: Clock,
-        log: Log,
-        has_room: Callable[[], bool],
-        is_active: Callable[[QueueId], bool],
-        admit: Callable[[QueueEntry], None],
+        self, parts: Parts, feed: Feed, has_room: Callable[[], bool], admit: Callable[[QueueEntry], None]
     ) -> None:
-        self._spool = spool
+        self._spool = parts.spool
+        self._active = parts.active
+        self._clock = parts.clock
+        self._log = parts.log
         self._feed = feed
-        self._clock = clock
-        self._log = log
         self._has_room = has_room
-        self._is_active = is_active
         self._admit = admit
         self._running: dict[QueueFilter, asyncio.Task[None]] = {}
 
@@ -65,7 +58,7 @@ class Flusher:
                         continue
                     while not self._has_room():  # noqa: ASYNC110 - room comes and goes, an event would tell the past
                         await asyncio.sleep(_ROOM_CHECK_SECONDS)
-                    if entry.queue_id not in outdated and not self._is_active(entry.queue_id):
+                    if entry.queue_id not in outdated and entry.queue_id not in self._active:
                         self._admit(entry)
                     if len(outdated) > _OUTDATED_LIMIT:
                         # Only what is still to come can be old when it comes.

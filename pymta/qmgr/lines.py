@@ -63,7 +63,7 @@ def status_word(outcome: Outcome, *, is_probe: bool) -> str:
     """What `status=` says; of a probe, whether it could have been delivered now."""
     if is_probe:
         return "deliverable" if outcome is Outcome.SENT else "undeliverable"
-    return outcome.value
+    return outcome._value_
 
 
 def parts(
@@ -83,18 +83,21 @@ def parts(
         )
 
 
-def _where(result: DeliveryResult, delays: tuple[float, ...], resolution: int) -> str:
+def _where(result: DeliveryResult, delays: tuple[float, float, float, float], resolution: int) -> str:
     """`delays` are before the queue manager, in it, for the connection, for the transfer."""
     reused = f", conn_use={result.connection_use}" if result.connection_use > 1 else ""
-    total = seconds(sum(delays), resolution)
-    each = "/".join([seconds(delay, resolution) for delay in delays])
-    return f"relay={result.relay}{reused}, delay={total}, delays={each}"
+    before, queued, connecting, transfer = delays
+    return (
+        f"relay={result.relay}{reused}, delay={seconds(before + queued + connecting + transfer, resolution)},"
+        f" delays={seconds(before, resolution)}/{seconds(queued, resolution)}"
+        f"/{seconds(connecting, resolution)}/{seconds(transfer, resolution)}"
+    )
 
 
 def seconds(delay: float, resolution: int) -> str:
     """Two significant digits, at most `resolution` decimals, no trailing zeros (delay_logging_resolution_limit)."""
-    if delay < 0.995 and resolution == 2:
-        return _HUNDREDTHS[int(max(delay, 0.0) * 100 + 0.5)]
+    if 0.0 <= delay < 0.995 and resolution == 2:
+        return _HUNDREDTHS[int(delay * 100 + 0.5)]
     if delay >= 10:
         return str(int(delay + 0.5))
     return _seconds(delay, resolution)

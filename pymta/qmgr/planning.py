@@ -8,15 +8,12 @@ from collections.abc import Callable, Sequence
 
 from pymta.errors import PymtaError, SpoolError
 from pymta.model.queue import QueuedRecipient
-from pymta.ports import Clock, DeliveryAgent, Log, Spool
 from pymta.qmgr.active import ActiveMessage
-from pymta.qmgr.active_queue import ActiveQueue
 from pymta.qmgr.clog import Clog
-from pymta.qmgr.routing import Router, group
-from pymta.qmgr.scheduler import Problem, Scheduler
+from pymta.qmgr.parts import Parts
+from pymta.qmgr.routing import Places, Router, group
+from pymta.qmgr.scheduler import Problem
 from pymta.qmgr.settings import QueueManagerSettings
-from pymta.qmgr.supply import Supply
-from pymta.qmgr.work import Work
 
 _ROUTERS = 50
 _NO_ROUTE = Problem("4.3.0", "address resolver failure")
@@ -27,7 +24,7 @@ Defer = Callable[[ActiveMessage, QueuedRecipient, str, Problem], None]
 
 
 class Planner:
-    """Up to fifty messages are routed at a time, where tables or DNS make them wait.
+    """Up to fifty messages are routed at a time, where tables, DNS or the disk make them wait.
 
     `defer` takes recipients for which there is nothing to try, `planned` a message whose recipients have their place.
     """
@@ -35,35 +32,22 @@ class Planner:
     def __init__(
         self,
         settings: QueueManagerSettings,
-        spool: Spool,
+        parts: Parts,
         router: Router,
-        scheduler: Scheduler,
-        active: ActiveQueue,
-        supply: Supply,
-        agents: Callable[[str], DeliveryAgent | None],
-        work: Work,
-        clock: Clock,
-        log: Log,
         *,
         defer: Defer,
         planned: Callable[[ActiveMessage], None],
     ) -> None:
         self._settings = settings
-        self._spool = spool
+        self._parts = parts
         self._router = router
-        self._scheduler = scheduler
-        self._active = active
-        self._supply = supply
-        self._agents = agents
-        self._work = work
-        self._clock = clock
-        self._log = log
+        self._scheduler = parts.scheduler
+        self._agents = parts.agents
         self._defer = defer
         self._planned = planned
-        self._clog = Clog(settings.qmgr_message_active_limit, settings.qmgr_clog_warn_time, log)
+        self._clog = Clog(settings.qmgr_message_active_limit, settings.qmgr_clog_warn_time, parts.log)
         self._unrouted: deque[ActiveMessage] = deque()
         self._routers = 0
-        self._is_looking = False
         self.is_running = False
 
     def configure(self, settings: QueueManagerSettings) -> None:
@@ -72,24 +56,21 @@ class Planner:
         self._clog.configure(settings.qmgr_message_active_limit, settings.qmgr_clog_warn_time)
 
     def add(self, message: ActiveMessage) -> None:
-        """Have the next recipients of `message` get their place."""
+        """Have the next recipients of `message` get their place: now where that is known, else when it is."""
+        page = message.page
+        if page and self.is_running and (places := self._router.known(message.entry, page)) is not None:
+            message.page = ()
+            self._submit(message, places)
+            self._planned(message)
+            return
         message.is_routing = True
         self._unrouted.append(message)
-        if not self._is_looking:
-            self._is_looking = True
-            asyncio.get_running_loop().call_soon(self._look)
-
-    def _look(self) -> None:
-        """One router does for all that do not wait; where it waits, another takes over."""
-        if self._unrouted and self._routers < _ROUTERS:
+        if self._routers < _ROUTERS and self.is_running:
             self._routers += 1
-            self._work.spawn(self._route_waiting())
-            # Runs after the first step of the new task.
-            asyncio.get_running_loop().call_soon(self._look)
-        else:
-            self._is_looking = False
+            self._parts.work.spawn(self._route_waiting())
 
     async def _route_waiting(self) -> None:
+        """One router does for all that do not wait; where it waits, others take over."""
         try:
             while self._unrouted and self.is_running:
                 message = self._unrouted.popleft()
@@ -105,9 +86,6 @@ class Planner:
         if not message.page and message.unread:
             await self._read_page(message)
         recipients, message.page = message.page, ()
-        if len(recipients) > 1 or message.is_long:
-            recipients, duplicates = message.without_duplicates(recipients)
-            self._supply.in_core -= duplicates
         places, lost = await self._router.route(message.entry, recipients)
         for recipient in lost:
             self._defer(message, recipient, "none", _NO_ROUTE)
@@ -115,35 +93,36 @@ class Planner:
 
     async def _read_page(self, message: ActiveMessage) -> None:
         """The next recipients from disk. An error of the disk passes or is seen to; the message waits for that."""
+        supply = self._parts.supply
         while True:
-            now = self._clock.monotonic()
-            wanted = self._supply.wanted(message, now) or self._supply.minimum
+            now = self._parts.clock.monotonic()
+            wanted = supply.wanted(message, now) or supply.minimum
             try:
-                recipients = await self._spool.recipients(message.queue_id, message.last_number, wanted)
+                recipients = await self._parts.spool.recipients(message.queue_id, message.last_number, wanted)
                 break
             except SpoolError as error:
-                self._log.warning(f"{message.queue_id}: cannot read recipients: {error}")
+                self._parts.log.warning(f"{message.queue_id}: cannot read recipients: {error}")
                 await asyncio.sleep(self._settings.transport_retry_time)
         message.read_at = now
         message.turn_page(recipients)
-        self._supply.in_core += len(recipients)
+        supply.in_core += len(message.page)
 
-    def _submit(self, message: ActiveMessage, places: dict[tuple[str, str], list[QueuedRecipient]]) -> None:
-        now = self._clock.monotonic()
+    def _submit(self, message: ActiveMessage, places: Places) -> None:
+        now = self._parts.clock.monotonic()
         limits: dict[str, int] = {}
-        possible = {
-            place: members for place, members in places.items() if self._may_try(message, place[0], limits, members)
-        }
+        for place in list(places):
+            if not self._may_try(message, place[0], limits, places[place]):
+                del places[place]
         if message.is_long:
             message.transports.update(limits)
-        for each in group(possible, limits, self._settings.recipient_delimiter):
+        for each in group(places, limits, self._settings.recipient_delimiter):
             answer = self._scheduler.submit(message, each.transport, each.name, each.nexthop, each.recipients, now)
             if isinstance(answer, Problem):
                 for recipient in each.recipients:
                     self._defer(message, recipient, each.transport, answer)
             else:
                 message.waiting += answer
-                self._clog.check(each, self._scheduler, len(self._active), now)
+                self._clog.check(each, self._scheduler, len(self._parts.active), now)
 
     def _may_try(
         self, message: ActiveMessage, transport: str, limits: dict[str, int], members: Sequence[QueuedRecipient]
@@ -153,13 +132,13 @@ class Planner:
         if transport in self._settings.defer_transports and not message.flushed:
             problem = _DEFERRED_TRANSPORT
         elif self._agents(transport) is None:
-            self._log.warning(f"transport {transport} is not defined: mail for it is deferred")
+            self._parts.log.warning(f"transport {transport} is not defined: mail for it is deferred")
         else:
             try:
                 limits[transport] = self._scheduler.recipient_limit(transport)
                 return True
             except PymtaError as error:
-                self._log.error(f"transport {transport} is not usable: {error}")
+                self._parts.log.error(f"transport {transport} is not usable: {error}")
         for recipient in members:
             self._defer(message, recipient, transport, problem)
         return False

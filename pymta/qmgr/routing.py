@@ -23,6 +23,10 @@ class Group:
     recipients: list[QueuedRecipient]
 
 
+Places = dict[tuple[str, str], list[QueuedRecipient]]
+"""Recipients by transport and next hop."""
+
+
 class Router:
     """Asks where recipients go."""
 
@@ -34,11 +38,23 @@ class Router:
     def with_filter_nexthop(self, filter_nexthop: str) -> Router:
         return Router(self._resolver, self._log, filter_nexthop)
 
+    def known(self, entry: QueueEntry, recipients: Sequence[QueuedRecipient]) -> Places | None:
+        """Where they go; None unless that is known of all of them without asking."""
+        if entry.filter:
+            return None
+        places: Places = {}
+        for recipient in recipients:
+            route = self._resolver.known(recipient.address)
+            if route is None:
+                return None
+            _put(places, route.transport, route.nexthop, recipient, route.recipient)
+        return places
+
     async def route(
         self, entry: QueueEntry, recipients: Sequence[QueuedRecipient]
-    ) -> tuple[dict[tuple[str, str], list[QueuedRecipient]], list[QueuedRecipient]]:
-        """Recipients by transport and next hop, and those that cannot be resolved now."""
-        places: dict[tuple[str, str], list[QueuedRecipient]] = {}
+    ) -> tuple[Places, list[QueuedRecipient]]:
+        """Where they go, and those that cannot be resolved now."""
+        places: Places = {}
         lost: list[QueuedRecipient] = []
         for recipient in recipients:
             try:
@@ -52,8 +68,7 @@ class Router:
                 self._log.error(f"{entry.queue_id}: cannot resolve <{recipient.address.quoted()}>: {error!r}")
                 lost.append(recipient)
                 continue
-            routed = recipient if address == recipient.address else replace(recipient, address=address)
-            places.setdefault((transport, nexthop), []).append(routed)
+            _put(places, transport, nexthop, recipient, address)
         return places, lost
 
     async def _resolve(self, entry: QueueEntry, address: Address) -> tuple[str, str, Address]:
@@ -65,7 +80,17 @@ class Router:
         return route.transport, route.nexthop, route.recipient
 
 
-def group(places: dict[tuple[str, str], list[QueuedRecipient]], limits: dict[str, int], delimiter: str) -> list[Group]:
+def _put(places: Places, transport: str, nexthop: str, recipient: QueuedRecipient, address: Address) -> None:
+    if address is not recipient.address and address != recipient.address:
+        recipient = replace(recipient, address=address)
+    place = transport, nexthop
+    if place in places:
+        places[place].append(recipient)
+    else:
+        places[place] = [recipient]
+
+
+def group(places: Places, limits: dict[str, int], delimiter: str) -> list[Group]:
     """One group per destination. A transport with one recipient per delivery is scheduled by mailbox, so that a
     slow mailbox delays itself only (postconf(5) default_destination_concurrency_limit)."""
     groups = []
@@ -97,4 +122,4 @@ def duplicate_key(recipient: QueuedRecipient) -> object:
     """Recipients with equal keys are one: the same address from the same original with the same wishes."""
     address = recipient.address.folded()
     original = address if recipient.original is recipient.address else recipient.original.folded()
-    return address, original, recipient.notify.value, recipient.orcpt
+    return address, original, recipient.notify._value_, recipient.orcpt

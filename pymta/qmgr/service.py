@@ -17,6 +17,7 @@ from pymta.qmgr.endings import Endings
 from pymta.qmgr.feed import Feed
 from pymta.qmgr.flusher import Flusher
 from pymta.qmgr.keeper import SpoolKeeper
+from pymta.qmgr.parts import Parts
 from pymta.qmgr.planning import Planner
 from pymta.qmgr.routing import Router
 from pymta.qmgr.scheduler import Scheduler, TransportLimits
@@ -55,11 +56,6 @@ class QueueManager:
         self._clock = clock
         self._log = log
         self._running = False
-        self._work = Work(log)
-        self._scheduler = Scheduler(limits, settings.minimal_backoff_time, settings.transport_retry_time)
-        self._supply = Supply(
-            self._scheduler, settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum
-        )
         self._tokens = FlowTokens(settings.default_process_limit)
         self._feed = Feed(
             spool,
@@ -71,51 +67,39 @@ class QueueManager:
             self._admit_waiting,
             self._tokens.refill,
         )
-        self._active = ActiveQueue(spool, self._supply, settings.qmgr_message_active_limit, self._feed.has_room)
-        flush = partial(self.admit, flushed=True)
-        self._flusher = Flusher(spool, self._feed, clock, log, self.has_room, self.is_active, flush)
+        parts = self._parts = self._make_parts(settings, spool, agents, limits, clock, log, faults)
+        self._active = parts.active
+        self._flusher = Flusher(parts, self._feed, self.has_room, partial(self.admit, flushed=True))
         self._keeper = SpoolKeeper(spool, log, self._feed.start_over)
         self._settlement = Settlement(spool, notifier, settings.backoff, clock, log, faults)
         self._endings = Endings(
-            self._settlement,
-            spool,
-            self._active,
-            self._supply,
-            self._keeper,
-            self._work,
-            clock,
-            log,
-            settings.transport_retry_time,
-            more=self._plan,
-            dismiss=self._dismiss,
+            parts, self._settlement, self._keeper, settings.transport_retry_time, more=self._plan, dismiss=self._dismiss
         )
         self._deliveries = Deliveries(
-            settings,
-            self._scheduler,
-            self._active,
-            self._supply,
-            agents,
-            self._work,
-            clock,
-            log,
-            delivery_log or (lambda transport: log),
-            faults,
-            advance=self._endings.advance,
+            settings, parts, delivery_log or (lambda transport: log), advance=self._endings.advance
         )
         self._planner = Planner(
             settings,
-            spool,
+            parts,
             Router(resolver, log, settings.default_filter_nexthop),
-            self._scheduler,
-            self._active,
-            self._supply,
-            agents,
-            self._work,
-            clock,
-            log,
             defer=self._deliveries.defer,
             planned=self._planned,
         )
+
+    def _make_parts(
+        self,
+        settings: QueueManagerSettings,
+        spool: Spool,
+        agents: Callable[[str], DeliveryAgent | None],
+        limits: Callable[[str], TransportLimits],
+        clock: Clock,
+        log: Log,
+        faults: Faults,
+    ) -> Parts:
+        scheduler = Scheduler(limits, settings.minimal_backoff_time, settings.transport_retry_time)
+        supply = Supply(scheduler, settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum)
+        active = ActiveQueue(spool, supply, settings.qmgr_message_active_limit, self._feed.has_room)
+        return Parts(spool, scheduler, supply, active, agents, Work(log), clock, log, faults)
 
     # -- life
 
@@ -131,8 +115,8 @@ class QueueManager:
         """Put new settings in force, those of transports included; deliveries under way go on."""
         self._settings = settings
         now = self._clock.monotonic()
-        self._scheduler.configure(settings.minimal_backoff_time, settings.transport_retry_time, now)
-        self._supply.configure(settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum)
+        self._parts.scheduler.configure(settings.minimal_backoff_time, settings.transport_retry_time, now)
+        self._parts.supply.configure(settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum)
         self._active.limit = settings.qmgr_message_active_limit
         self._tokens.limit = settings.default_process_limit
         self._planner.configure(settings)
@@ -148,7 +132,7 @@ class QueueManager:
         await self._flusher.close()
         await self._feed.stop()
         self._deliveries.stop()
-        await self._work.stop(drain_seconds)
+        await self._parts.work.stop(drain_seconds)
         self._active.clear()
 
     # -- ports.Queue
@@ -188,7 +172,7 @@ class QueueManager:
             # Who read the queue between the sync and our turn has made it active already.
             return
         due = entry.queue is QueueName.INCOMING and entry.next_attempt <= self._clock.now()
-        if due and self._running and self._room() > 0:
+        if due and self._running and self._active.room() > 0:
             self._admit(entry, content.content())
         else:
             if due:
@@ -201,9 +185,9 @@ class QueueManager:
     def flush(self, query: QueueFilter) -> None:
         """Have the waiting messages that `query` means tried as there is room, and what is dead revived."""
         if query.site is None:
-            self._scheduler.revive(self._clock.monotonic())
+            self._parts.scheduler.revive(self._clock.monotonic())
         else:
-            self._scheduler.revive_site(query.site.lower(), self._clock.monotonic())
+            self._parts.scheduler.revive_site(query.site.lower(), self._clock.monotonic())
         self._flusher.start(query)
 
     # -- the active queue
@@ -258,7 +242,7 @@ class QueueManager:
         if self._active.holds(message, queue_id):
             if message.is_long:
                 message.unread = 0
-                self._scheduler.all_read(message)
+                self._parts.scheduler.all_read(message)
             self._feed.settled(queue_id)
             self._active.remove(message)
         if due is not None:

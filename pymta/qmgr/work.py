@@ -30,18 +30,20 @@ class Work:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self._log.error(f"queue manager: {error!r}")
-        self._note_end()
+        if self._idle is not None:
+            self._note_end(self._idle)
 
     def begun(self) -> None:
         self._answers += 1
 
     def ended(self) -> None:
         self._answers -= 1
-        self._note_end()
+        if self._idle is not None:
+            self._note_end(self._idle)
 
-    def _note_end(self) -> None:
-        if self._idle is not None and not self._tasks and not self._answers:
-            self._idle.set()
+    def _note_end(self, idle: asyncio.Event) -> None:
+        if not self._tasks and not self._answers:
+            idle.set()
 
     async def stop(self, drain_seconds: float) -> None:
         """Give it `drain_seconds` to end, then cancel the tasks; answers may come later still."""

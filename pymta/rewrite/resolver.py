@@ -67,7 +67,7 @@ class Rewriter:
 
     async def route(self, original: Address, sender: Address) -> Route:
         """`resolve` for those who want to know which table failed: raises TableError."""
-        if known := self._known_route(original):
+        if known := self.known(original):
             return known
         recipient = await self._strip_local(original)
         domain = recipient.domain
@@ -89,7 +89,7 @@ class Rewriter:
             return _malformed(recipient)
         return Route(hop.transport, hop.nexthop, recipient, address_class, routed=routed)
 
-    def _known_route(self, recipient: Address) -> Route | None:
+    def known(self, recipient: Address) -> Route | None:
         """The route to a domain that was seen before, for a local part without special meaning."""
         known = self._hops.get(recipient.domain)
         local_part = recipient.local_part

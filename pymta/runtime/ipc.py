@@ -17,6 +17,8 @@ from pathlib import Path
 from typing import cast
 
 _HEADER = struct.Struct("!BQII")
+_HEADER_SIZE = _HEADER.size
+_read_header = _HEADER.unpack_from
 # An alias list of 100,000 addresses in one envelope is some 20 MiB; content of 128 KiB goes by the name of its file.
 HEAD_LIMIT = 64 * 1024 * 1024
 BODY_LIMIT = 1024 * 1024
@@ -29,22 +31,23 @@ Lost = Callable[["Link"], None]
 class Link(asyncio.Protocol):
     """One connection. `receive` is called for each frame with kind, number, head and body; `lost` once, at its end.
 
-    A frame beyond the limits, or an error in `receive`, ends the connection: its other end starts anew. Writes are
-    `apart` seconds from each other, unless a frame is urgent.
+    Who knows who the other end is may set another `receive` for the frames to come. A frame beyond the limits, or an
+    error in `receive`, ends the connection: its other end starts anew. Writes are `apart` seconds from each other,
+    unless a frame is urgent.
     """
 
     def __init__(self, receive: Receive, lost: Lost, apart: float = 0.0) -> None:
         self._apart = apart
         self._flushed = 0.0
         self._flush_timer: asyncio.Handle | None = None
-        self._receive = receive
+        self.receive = receive
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._transport: asyncio.Transport | None = None
         self._out: list[bytes] = []
         self._partial: list[bytes] = []
         self._partial_size = 0
-        self._needed = _HEADER.size
+        self._needed = _HEADER_SIZE
         self._drained: asyncio.Future[None] | None = None
 
     # asyncio calls these.
@@ -70,19 +73,18 @@ class Link(asyncio.Protocol):
     def _take_frames(self, data: bytes) -> int:
         """Hand over the whole frames of `data`; where the rest begins."""
         position, end = 0, len(data)
-        self._needed = _HEADER.size
-        while end - position >= _HEADER.size:
-            kind, number, head_size, body_size = _HEADER.unpack_from(data, position)
+        self._needed = _HEADER_SIZE
+        while (head := position + _HEADER_SIZE) <= end:
+            kind, number, head_size, body_size = _read_header(data, position)
             if head_size > HEAD_LIMIT or body_size > BODY_LIMIT:
                 self.close()
                 return end
-            head = position + _HEADER.size
             body = head + head_size
             if body + body_size > end:
-                self._needed = _HEADER.size + head_size + body_size
+                self._needed = _HEADER_SIZE + head_size + body_size
                 break
             position = body + body_size
-            self._receive(self, kind, number, data[head:body], data[body:position])
+            self.receive(self, kind, number, data[head:body], data[body:position])
         return position
 
     def pause_writing(self) -> None:
@@ -114,9 +116,9 @@ class Link(asyncio.Protocol):
             self._out.append(body)
 
     @property
-    def is_behind(self) -> bool:
-        """Whether the other end is behind with reading."""
-        return self._drained is not None
+    def has_room(self) -> bool:
+        """Whether a frame may go now: the link is open and its other end not behind with reading."""
+        return self._drained is None and self._transport is not None and not self._transport.is_closing()
 
     async def drained(self) -> None:
         """Wait while the other end is behind with reading."""

@@ -34,7 +34,7 @@ class Calls:
         if not self._link.is_open:
             raise LinkLost
         answer: asyncio.Future[bytes] = self._loop.create_future()
-        number = self._send(kind, head, body, partial(_settle, answer), urgent=urgent)
+        number = self._send(kind, head, body, partial(_settle, answer), urgent)
         try:
             return await answer
         finally:
@@ -42,12 +42,12 @@ class Calls:
 
     def begin(self, kind: int, head: bytes, body: bytes, answered: Answered) -> bool:
         """Ask without waiting for the answer; False where the other end is behind or gone."""
-        if self._link.is_behind or not self._link.is_open:
+        if not self._link.has_room:
             return False
-        self._send(kind, head, body, answered, urgent=True)
+        self._send(kind, head, body, answered, True)
         return True
 
-    def _send(self, kind: int, head: bytes, body: bytes, answered: Answered, *, urgent: bool) -> int:
+    def _send(self, kind: int, head: bytes, body: bytes, answered: Answered, urgent: bool) -> int:
         self._number += 1
         self._waiting[self._number] = answered
         self._link.send(kind, self._number, head, body, urgent=urgent)

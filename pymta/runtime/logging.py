@@ -23,7 +23,6 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Protocol
 
-from pymta.model.frozen import frozen
 from pymta.runtime.root_files import is_safe
 
 _UNPRINTABLE = re.compile(r"[\x00-\x1f\x7f-\x9f\ud800-\udfff]")
@@ -44,13 +43,8 @@ class Severity(IntEnum):
 _MAIL_FACILITY = 2 << 3
 
 
-@frozen
-class LogLine:
-    """One line before it has a time: `tag` is `postfix/smtpd[123]`, `text` carries its `warning: ` prefix."""
-
-    severity: Severity
-    tag: str
-    text: str
+LogLine = tuple[Severity, str, str]
+"""Severity, tag (`postfix/smtpd[123]`) and text of a line before it has a time; the text has its `warning: `."""
 
 
 class Sink(Protocol):
@@ -81,7 +75,7 @@ class _Stamp:
 
     def format(self, lines: list[LogLine]) -> bytes:
         stamp = self.text()
-        return "".join(f"{stamp}{line.tag}: {line.text}\n" for line in lines).encode("utf-8", "replace")
+        return "".join([f"{stamp}{tag}: {text}\n" for _, tag, text in lines]).encode("utf-8", "replace")
 
 
 class FileSink:
@@ -213,8 +207,8 @@ class PythonLogSink:
         self._logger = logging.getLogger("pymta")
 
     def write(self, lines: list[LogLine]) -> int:
-        for line in lines:
-            self._logger.log(self._LEVELS[line.severity], "%s: %s", line.tag, line.text)
+        for severity, tag, text in lines:
+            self._logger.log(self._LEVELS[severity], "%s: %s", tag, text)
         return 0
 
     def reopen(self) -> None:
@@ -242,7 +236,8 @@ class SyslogSink:
         return sum(not self._send(stamp, line) for line in lines)
 
     def _send(self, stamp: str, line: LogLine) -> bool:
-        data = f"<{_MAIL_FACILITY | line.severity}>{stamp} {line.tag}: {line.text}".encode("utf-8", "replace")
+        severity, tag, text = line
+        data = f"<{_MAIL_FACILITY | severity}>{stamp} {tag}: {text}".encode("utf-8", "replace")
         for _ in range(2):
             try:
                 self._connected().send(data)
@@ -294,7 +289,8 @@ class MailLog:
             if not lines:
                 return
             if self._dropped:
-                lines.insert(0, LogLine(Severity.WARNING, lines[0].tag, f"warning: {self._dropped} log lines lost"))
+                _, tag, _ = lines[0]
+                lines.insert(0, (Severity.WARNING, tag, f"warning: {self._dropped} log lines lost"))
             lost = self._sink.write(lines)
             # The line that tells of lost ones is not a loss itself.
             self._dropped = self._dropped + lost - bool(self._dropped) if lost else 0
@@ -318,16 +314,16 @@ class ServiceLog:
 
     def debug(self, line: str) -> None:
         if self._debug:
-            self._add(LogLine(Severity.DEBUG, self._tag, _printable(line)))
+            self._add((Severity.DEBUG, self._tag, _printable(line)))
 
     def info(self, line: str) -> None:
-        self._add(LogLine(Severity.INFO, self._tag, line if line.isprintable() else _printable(line)))
+        self._add((Severity.INFO, self._tag, line if line.isprintable() else _printable(line)))
 
     def warning(self, line: str) -> None:
-        self._add(LogLine(Severity.WARNING, self._tag, f"warning: {_printable(line)}"))
+        self._add((Severity.WARNING, self._tag, f"warning: {_printable(line)}"))
 
     def error(self, line: str) -> None:
-        self._add(LogLine(Severity.ERROR, self._tag, f"error: {_printable(line)}"))
+        self._add((Severity.ERROR, self._tag, f"error: {_printable(line)}"))
 
 
 def _printable(line: str) -> str:

@@ -69,6 +69,9 @@ class Rewriter:
 
     asked = 0
 
+    def known(self, recipient: Address) -> Route | None:
+        return None
+
     def rewrite(self, address: Address) -> Address:
         return address if address.domain else address.with_domain(LOCAL)
 

@@ -61,6 +61,9 @@ class Rewriter:
     async def resolve(self, recipient: Address, sender: Address) -> None:
         raise AssertionError
 
+    def known(self, recipient: Address) -> None:
+        raise AssertionError
+
 
 async def _text(*chunks: bytes) -> AsyncIterator[bytes]:
     for chunk in chunks:

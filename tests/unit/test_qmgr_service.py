@@ -145,6 +145,11 @@ class Routes:
         transport = {"local.example": "local", "unknown.example": "nosuch"}.get(domain, "smtp")
         return Route(transport, domain, recipient, AddressClass.DEFAULT)
 
+    def known(self, recipient: Address) -> Route | None:
+        if recipient.domain != "known.example":
+            return None
+        return Route("smtp", recipient.domain, recipient, AddressClass.DEFAULT)
+
 
 class Bed:
     """A queue manager on a spool in memory."""
@@ -587,7 +592,7 @@ async def test_a_large_list_goes_in_groups_and_is_not_in_core_at_once(bed: Bed) 
     singles = [number for number, request in enumerate(bed.agent.requests) if len(request.recipients) == 1]
     assert singles[0] <= 7, "one recipient does not wait for a list"
     assert bed.lines("removed") and bed.lines("nrcpt=5000")
-    assert bed.queue._supply.in_core == 0
+    assert bed.queue._parts.supply.in_core == 0
 
 
 async def test_every_message_gets_some_recipients_whatever_the_others_take(bed: Bed) -> None:
@@ -612,7 +617,7 @@ async def test_a_message_longer_than_an_entry_keeps_each_recipients_fate(bed: Be
     await bed.admin.flush(QueueFilter())
     await bed.until(lambda: bed.lines("removed"))
     assert sorted(set(bed.agent.recipients)) == sorted(everyone)
-    assert bed.queue._supply.in_core == 0
+    assert bed.queue._parts.supply.in_core == 0
 
 
 async def test_results_of_a_long_message_do_not_gather_in_memory(bed: Bed, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -650,8 +655,8 @@ async def test_a_long_message_that_is_held_on_the_way_leaves_nothing_behind(bed:
     await asyncio.sleep(0.01)
     bed.queue._deliveries.start_soon()
     await asyncio.sleep(0)
-    assert not any(transport.jobs for transport in bed.queue._scheduler._transports.values())
-    assert bed.queue._supply.in_core == 0
+    assert not any(transport.jobs for transport in bed.queue._parts.scheduler._transports.values())
+    assert bed.queue._parts.supply.in_core == 0
     await bed.admin.release(QueueFilter())
     await bed.until(lambda: bed.lines("removed"))
     assert len(bed.agent.recipients) == len(set(bed.agent.recipients)) == 3000
@@ -1231,3 +1236,12 @@ async def test_a_flush_that_is_asked_for_again_and_again_reads_the_queue_once(be
         await bed.queue.flush_site("LATER.example")
     await bed.until(lambda: len(bed.agent.requests) == 2)
     assert readings == 1
+
+
+@pytest.mark.parametrize("last", ["c@known.example", "c@good.example"])
+async def test_recipients_whose_route_is_at_hand_go_like_those_that_are_asked_for(bed: Bed, last: str) -> None:
+    entry = await bed.send("a@known.example", "a@known.example", "b@known.example", last)
+    await bed.quiet()
+    assert bed.agent.recipients == sorted(["a@known.example", "b@known.example", last])
+    assert await bed.spool.load(entry.queue_id) is None
+    assert bed.queue._parts.supply.in_core == 0
