@@ -32,7 +32,8 @@ class ActiveMessage:
     `last_number`. `in_core` counts the recipients in memory that have no outcome, `waiting` the entries that the
     scheduler holds or an agent works on, `in_flight` those that an agent has, `in_memory` the bytes of content.
     `done` are recipients that need nothing more and are not recorded yet; `stored` counts those that are recorded
-    as deferred by this attempt. `transports` are those that have entries of it, `read_at` when recipients were read.
+    as deferred by this attempt. `transports` are those that have entries of it. `since` is when it became active,
+    `read_at` when recipients were read last, in seconds of the monotonic clock.
     """
 
     __slots__ = (
@@ -57,6 +58,7 @@ class ActiveMessage:
         "queue_id",
         "read_at",
         "seen",
+        "since",
         "start",
         "stored",
         "successes",
@@ -68,7 +70,14 @@ class ActiveMessage:
     )
 
     def __init__(
-        self, entry: QueueEntry, content: Content, start: float, in_memory: int, *, flushed: bool = False
+        self,
+        entry: QueueEntry,
+        content: Content,
+        start: float,
+        in_memory: int,
+        *,
+        since: float = 0.0,
+        flushed: bool = False,
     ) -> None:
         recipients = entry.recipients
         unread = entry.unread
@@ -88,7 +97,7 @@ class ActiveMessage:
         self.waiting = 0
         self.in_flight = 0
         self.stored = 0
-        self.read_at = 0.0
+        self.since = self.read_at = since
         self.is_recording = False
         self.is_routing = False
         self.is_settling = False

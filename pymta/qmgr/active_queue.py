@@ -54,12 +54,12 @@ class ActiveQueue:
             self._was_full = True
         return room
 
-    def add(self, entry: QueueEntry, content: Content, start: float, *, flushed: bool) -> ActiveMessage:
+    def add(self, entry: QueueEntry, content: Content, start: float, *, since: float, flushed: bool) -> ActiveMessage:
         in_memory = entry.size if content.data is not None else 0
         if self._content_memory + in_memory > _CONTENT_MEMORY:
             content, in_memory = self._spool.content(entry), 0
         self._content_memory += in_memory
-        message = ActiveMessage(entry, content, start, in_memory, flushed=flushed)
+        message = ActiveMessage(entry, content, start, in_memory, since=since, flushed=flushed)
         self._messages[entry.queue_id] = message
         self._supply.in_core += message.in_core
         return message

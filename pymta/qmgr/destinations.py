@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import field
 
 from pymta.model.frozen import frozen
-from pymta.model.queue import QueueId
+from pymta.model.queue import QueuedRecipient, QueueId
 from pymta.qmgr.feedback import ConcurrencyLimits, Window
-from pymta.qmgr.jobs import Entry, Job, Lane, Message, Peer, Shelf, SlotRules, lane_of
+from pymta.qmgr.jobs import Entry, Job, Message, Peer, SlotRules
+from pymta.qmgr.lanes import Lane, Shelf, lane_of
 
 
 @frozen
@@ -29,8 +30,8 @@ class RecipientPool:
 class TransportLimits:
     """One transport's rules. A limit of 0 is none; delays are seconds between one delivery's end and the next.
 
-    `recipients` is how many share one delivery; `processes` how many deliveries the transport runs at once.
-    A delay allows one delivery at a time (postconf(5) default_destination_rate_delay).
+    `recipients` is how many share one delivery; `processes` how many deliveries the transport runs at once. With a
+    `transport_delay` that is one, with a `destination_delay` the concurrency limit is 1.
     """
 
     concurrency: ConcurrencyLimits
@@ -82,7 +83,7 @@ class Destination:
     def may_start(self, now: float) -> bool:
         if not self.waiting or now < self.suspended_until:
             return False
-        return self.busy < (1 if self.transport.limits.destination_delay else self.window.size)
+        return self.busy < self.window.size
 
     def peers(self) -> Iterator[Peer]:
         for shelf in self.shelves.values():
@@ -94,6 +95,7 @@ class Transport:
 
     __slots__ = (
         "_number",
+        "_unplaced",
         "busy",
         "dead_until",
         "destinations",
@@ -119,6 +121,7 @@ class Transport:
         self.jobs: dict[QueueId, Job] = {}
         self.lanes: dict[int, Lane] = {}
         self.is_queued = False
+        self._unplaced: list[Job] = []
         self._number = 0
 
     def may_start(self, now: float) -> bool:
@@ -129,40 +132,67 @@ class Transport:
             return self.busy == 0
         return not limits.processes or self.busy < limits.processes
 
-    def add(self, entries: list[Entry], message: Message, destination: Destination, now: float) -> None:
-        """Have `entries` of one message wait for one destination."""
+    def add(self, recipients: Sequence[QueuedRecipient], message: Message, destination: Destination) -> int:
+        """Have recipients of one message wait for one destination, in how many entries more."""
         job = self.jobs.get(message.queue_id)
         if job is None:
             self._number += 1
-            job = self.jobs[message.queue_id] = Job(message, self._number, now)
-            job.lane = lane_of(len(entries) + message.unread)
+            job = self.jobs[message.queue_id] = Job(message, self._number)
         peer = job.peers.get(destination)
         if peer is None:
             peer = job.peers[destination] = Peer(job, destination)
-        peer.entries.extend(entries)
-        job.read += len(entries)
-        job.waiting += len(entries)
-        destination.waiting += len(entries)
-        self._put(peer)
+        added = peer.add(recipients, self.limits.recipients)
+        job.read += added
+        job.waiting += added
+        destination.waiting += added
+        self.recipients += len(recipients)
+        self._displace(job)
+        return added
 
-    def _put(self, peer: Peer) -> None:
-        shelves = peer.destination.shelves
-        lane = peer.job.lane
-        shelf = shelves.get(lane)
-        if shelf is None:
-            shelf = shelves[lane] = Shelf(peer.destination)
-        shelf.put(peer)
+    def _displace(self, job: Job) -> None:
+        """The size of `job` has changed. Its place is found before the next choice, once for all that comes first."""
+        if job.is_placed:
+            job.is_placed = False
+            self._unplaced.append(job)
+
+    def _place(self, now: float) -> None:
+        for job in self._unplaced:
+            job.is_placed = True
+            self._place_job(job, now)
+        self._unplaced.clear()
+
+    def _place_job(self, job: Job, now: float) -> None:
+        number = lane_of(job.total)
+        for peer in job.peers.values():
+            destination = peer.destination
+            shelf = destination.shelves.get(number)
+            if shelf is None:
+                shelf = destination.shelves[number] = Shelf(destination)
+            shelf.put(peer)
+            if destination.may_start(now):
+                self._lane(number).offer(shelf)
+
+    def _lane(self, number: int) -> Lane:
+        lane = self.lanes.get(number)
+        if lane is None:
+            lane = self.lanes[number] = Lane()
+        return lane
 
     def offer(self, destination: Destination) -> None:
         """A destination may be served from now on, or with another job first."""
+        spent: int | None = None
         for number, shelf in destination.shelves.items():
-            lane = self.lanes.get(number)
-            if lane is None:
-                lane = self.lanes[number] = Lane()
-            lane.offer(shelf)
+            if shelf.head() is None:
+                shelf.item = None
+                spent = number
+            else:
+                self._lane(number).offer(shelf)
+        if spent is not None:
+            del destination.shelves[spent]
 
     def take(self, now: float) -> Entry | None:
         """The next entry: of the oldest job that can be served, or of a small one that has earned its turn."""
+        self._place(now)
         current = self._current(now)
         if current is None:
             return None
@@ -181,10 +211,15 @@ class Transport:
 
     def _current(self, now: float) -> Peer | None:
         best: Peer | None = None
-        for lane in self.lanes.values():
+        spent: int | None = None
+        for number, lane in self.lanes.items():
             peer = lane.first(now)
-            if peer is not None and (best is None or peer.job.key < best.job.key):
+            if peer is None:
+                spent = number
+            elif best is None or peer.job.key < best.job.key:
                 best = peer
+        if spent is not None:
+            del self.lanes[spent]
         return best
 
     def _preempt(self, current: Peer, now: float) -> Peer:
@@ -195,28 +230,25 @@ class Transport:
             return current
         self._number += 1
         candidate.job.step_in_front_of(current.job, self._number, rules.cost)
-        for peer in candidate.job.peers.values():
-            self._put(peer)
-            self.offer(peer.destination)
+        self._place_job(candidate.job, now)
         return candidate
 
     def _candidate(self, current: Job, now: float) -> Peer | None:
         """The job that waits longest for its size, of those that `current` can still earn the slots for.
 
-        One job of each lane is looked at, the oldest; so the best is found among jobs of one size, and nearly the
-        best among jobs of like size.
+        One job of each lane is looked at, the first, which is the oldest.
         """
         slots = current.may_earn() // self.limits.slots.cost
+        if slots < 1:
+            return None
         best: Peer | None = None
         best_score = 0.0
-        for number, lane in self.lanes.items():
-            if slots < 1 or number > lane_of(slots):
-                continue
+        for lane in self.lanes.values():
             peer = lane.first(now)
             if peer is None or peer.job is current or peer.job.children or peer.job.needed > slots:
                 continue
-            score = (now - peer.job.since + 1) / peer.job.total
-            if score > best_score:
+            score = peer.job.score(now)
+            if best is None or score > best_score or (score == best_score and peer.job.key < best.job.key):
                 best, best_score = peer, score
         return best
 
@@ -232,8 +264,9 @@ class Transport:
         if job is not None and not job.waiting:
             del self.jobs[queue_id]
 
-    def withdraw(self, destination: Destination) -> list[Entry]:
+    def withdraw(self, destination: Destination, now: float) -> list[Entry]:
         """Take back all that waits for a destination."""
+        self._place(now)
         withdrawn: list[Entry] = []
         for peer in destination.peers():
             job = peer.job
@@ -242,7 +275,9 @@ class Transport:
             job.waiting -= len(peer.entries)
             peer.entries.clear()
             job.peers.pop(destination, None)
-            if not job.waiting:
+            if job.waiting:
+                self._displace(job)
+            else:
                 self._retire(job)
         destination.waiting = 0
         destination.shelves.clear()

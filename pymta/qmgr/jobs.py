@@ -7,7 +7,6 @@ served in the order in which their messages became active, but a small one may s
 
 from __future__ import annotations
 
-import heapq
 from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Protocol
@@ -17,18 +16,28 @@ from pymta.model.queue import QueuedRecipient, QueueId
 
 if TYPE_CHECKING:
     from pymta.qmgr.destinations import Destination
+    from pymta.qmgr.lanes import Shelf
 
 # Closes every key, above any serial number: what was put in front of a job sorts before it.
 _LAST = 1 << 62
+_NO_LIMIT = 1 << 62
 
-Key = tuple[int, ...]
+# When the message became active, then numbers in the order of the scheduler's decisions.
+Key = tuple[float, ...]
 
 
 class Message(Protocol):
-    """What the scheduler knows of a message; `unread` counts its recipients that are still on disk only."""
+    """What the scheduler knows of a message.
+
+    `since` is when it became active, in seconds of the scheduler's time; `unread` counts its recipients that are
+    still on disk only.
+    """
 
     @property
     def queue_id(self) -> QueueId: ...
+
+    @property
+    def since(self) -> float: ...
 
     @property
     def unread(self) -> int: ...
@@ -76,16 +85,34 @@ class Entry:
 
 
 class Peer:
-    """A job's entries for one destination. `turn` counts its deliveries, so that peers of a job take turns."""
+    """A job's entries for one destination. The one with the lowest `turn` is served next."""
 
-    __slots__ = ("destination", "entries", "item", "job", "turn")
+    __slots__ = ("destination", "entries", "item", "job", "shelf", "turn")
 
     def __init__(self, job: Job, destination: Destination) -> None:
         self.job = job
         self.destination = destination
         self.entries: deque[Entry] = deque()
-        self.turn = 0
+        self.shelf: Shelf | None = None
         self.item: tuple[Key, int, Peer] | None = None
+        self.turn = job.next_turn()
+
+    def add(self, recipients: Sequence[QueuedRecipient], limit: int) -> int:
+        """Have `recipients` wait, at most `limit` in an entry (0 for no limit); how many entries more that takes.
+
+        They fill the last one that waits there already, so that pages of a long message share their deliveries.
+        """
+        entries = self.entries
+        before = len(entries)
+        limit = limit or _NO_LIMIT
+        start = 0
+        if entries:
+            last = entries[-1]
+            start = max(0, limit - len(last.recipients))
+            last.recipients += tuple(recipients[:start])
+        for place in range(start, len(recipients), limit):
+            entries.append(Entry(self.job.message, self.destination, tuple(recipients[place : place + limit])))
+        return len(entries) - before
 
     def __lt__(self, other: Peer) -> bool:
         return False
@@ -95,14 +122,16 @@ class Job:
     """One message's entries for one transport.
 
     `key` is its place among the jobs, `read` and `selected` count entries, `earned` is what preempting jobs may
-    spend, `used` what this one spent of its parent's beyond what it paid in advance.
+    spend, `used` what this one spent of its parent's beyond what it paid in advance. `is_placed` where all its peers
+    stand on a shelf of the lane that its size has now.
     """
 
     __slots__ = (
+        "_turns",
         "children",
         "earned",
+        "is_placed",
         "key",
-        "lane",
         "level",
         "message",
         "number",
@@ -110,23 +139,34 @@ class Job:
         "peers",
         "read",
         "selected",
-        "since",
         "used",
         "waiting",
     )
 
-    def __init__(self, message: Message, number: int, now: float) -> None:
+    def __init__(self, message: Message, number: int) -> None:
         self.message = message
         self.number = number
-        self.key: Key = (number, _LAST)
-        self.since = now
+        self.key = self._own_key()
         self.peers: dict[Destination, Peer] = {}
-        self.lane = 0
+        self.is_placed = True
+        self._turns = 0
         self.read = self.selected = self.waiting = 0
         self.earned = self.used = 0
         self.level = 0
         self.parent: Job | None = None
         self.children: list[Job] = []
+
+    def _own_key(self) -> Key:
+        return (self.message.since, self.number, _LAST)
+
+    def next_turn(self) -> int:
+        """The end of the line of this job's peers."""
+        self._turns += 1
+        return self._turns
+
+    def score(self, now: float) -> float:
+        """How long it waits for its size: of those that may step in front, the one with most of it does."""
+        return (now - self.message.since + 1) / self.total
 
     @property
     def total(self) -> int:
@@ -143,7 +183,7 @@ class Job:
 
     def select(self, peer: Peer) -> Entry:
         entry = peer.entries.popleft()
-        peer.turn += 1
+        peer.turn = self.next_turn()
         self.waiting -= 1
         self.selected += 1
         self.earned += 1
@@ -176,87 +216,4 @@ class Job:
         if self.level:
             self.parent = None
             self.level = 0
-            self.key = (self.number, _LAST)
-
-
-def lane_of(entries: int) -> int:
-    """Jobs of like size share a lane: 1, 2 to 3, 4 to 7 entries ..."""
-    return entries.bit_length()
-
-
-class Shelf:
-    """A destination's peers of one lane, oldest job first; `item` is its place in the transport's lane."""
-
-    __slots__ = ("_peers", "destination", "item")
-
-    def __init__(self, destination: Destination) -> None:
-        self.destination = destination
-        self._peers: list[tuple[Key, int, Peer]] = []
-        self.item: tuple[Key, int, int, Shelf] | None = None
-
-    def put(self, peer: Peer) -> None:
-        """Sort `peer` in by its job's place, anew where that has changed."""
-        if peer.item is None or peer.item[0] is not peer.job.key:
-            peer.item = (peer.job.key, 0, peer)
-            heapq.heappush(self._peers, peer.item)
-
-    def head(self) -> Peer | None:
-        """The peer that is served next."""
-        peers = self._peers
-        while peers:
-            item = peers[0]
-            peer = item[2]
-            if peer.item is item:
-                if peer.entries:
-                    return peer
-                peer.item = None
-            heapq.heappop(peers)
-        return None
-
-    def peers(self) -> Sequence[Peer]:
-        """Those that have entries."""
-        return [peer for item in self._peers if (peer := item[2]).item is item and peer.entries]
-
-
-class Lane:
-    """The destinations that may be served and have jobs of one size, those of the oldest job first.
-
-    Places are given up lazily: one that is not its shelf's `item` any more counts for nothing.
-    """
-
-    __slots__ = ("_number", "_places")
-
-    def __init__(self) -> None:
-        self._places: list[tuple[Key, int, int, Shelf]] = []
-        self._number = 0
-
-    def offer(self, shelf: Shelf) -> None:
-        """Have a shelf take part with its first peer."""
-        head = shelf.head()
-        if head is None:
-            shelf.item = None
-            return
-        place = shelf.item
-        if place is not None and place[0] is head.job.key and place[1] == head.turn:
-            return
-        self._number += 1
-        shelf.item = (head.job.key, head.turn, self._number, shelf)
-        heapq.heappush(self._places, shelf.item)
-
-    def first(self, now: float) -> Peer | None:
-        """The peer that is served next, of the destinations that may be served now."""
-        places = self._places
-        while places:
-            place = places[0]
-            shelf = place[3]
-            if shelf.item is place:
-                if shelf.destination.may_start(now):
-                    head = shelf.head()
-                    if head is not None and head.job.key is place[0] and head.turn == place[1]:
-                        return head
-                    self.offer(shelf)
-                else:
-                    shelf.item = None
-            if places[0] is place:
-                heapq.heappop(places)
-        return None
+            self.key = self._own_key()

@@ -53,7 +53,8 @@ class Scheduler:
         known = self._transport(transport)
         pool = known.limits.pool
         job = known.jobs.get(message.queue_id)
-        extra = pool.extra if job is not None and job.level else 0
+        # A job in front of another may use half of what is kept for those, the next one half of the rest.
+        extra = pool.extra - (pool.extra >> job.level) if job is not None else 0
         return pool, pool.limit + extra - known.recipients
 
     def load(self, transport: str, destination: str) -> tuple[int, int, int]:
@@ -76,7 +77,10 @@ class Scheduler:
         recipients: Sequence[QueuedRecipient],
         now: float,
     ) -> int | Problem:
-        """Have `recipients` wait for their delivery, in how many entries; the problem where nothing is tried now."""
+        """Have `recipients` wait for their delivery, in how many entries more; the problem where nothing is tried now.
+
+        They share entries that wait already, as far as the transport's limit goes.
+        """
         self._wake(now)
         transport = self._transport(transport_name)
         if transport.problem is not None:
@@ -87,15 +91,10 @@ class Scheduler:
             transport.destinations[destination_name] = destination
         elif destination.problem is not None:
             return destination.problem
-        limit = transport.limits.recipients or len(recipients)
-        entries = [
-            Entry(message, destination, tuple(recipients[start : start + limit]))
-            for start in range(0, len(recipients), limit)
-        ]
-        transport.recipients += len(recipients)
-        transport.add(entries, message, destination, now)
-        self._offer(destination, now)
-        return len(entries)
+        entries = transport.add(recipients, message, destination)
+        if destination.may_start(now):
+            self._offer_transport(transport, now)
+        return entries
 
     def all_read(self, message: Message) -> None:
         """No more of `message` is on disk, nor will be submitted."""
@@ -132,12 +131,12 @@ class Scheduler:
         withdrawn: list[Entry] = []
         if outcome is True:
             destination.window.succeeded(destination.busy)
-            destination.problem = None
+            destination.problem = transport.problem = None
         elif outcome is not False and outcome.of_transport:
             withdrawn = self._throttle(transport, outcome, now)
         elif outcome and destination.window.failed():
             destination.problem = outcome
-            withdrawn = transport.withdraw(destination)
+            withdrawn = transport.withdraw(destination, now)
             destination.dead_until = now + self._dead_seconds
             self._set_timer(destination.dead_until, destination)
         destination.busy -= 1
@@ -149,13 +148,15 @@ class Scheduler:
         return withdrawn
 
     def _throttle(self, transport: Transport, problem: Problem, now: float) -> list[Entry]:
-        """Give a transport whose agent failed a rest (postconf(5) transport_retry_time)."""
+        """Give a transport whose agent failed a rest (postconf(5) transport_retry_time), unless it has one already."""
+        if transport.problem is not None:
+            return []
         transport.problem = problem
         transport.dead_until = now + self._retry_seconds
         self._set_timer(transport.dead_until, transport)
         withdrawn: list[Entry] = []
         for destination in list(transport.destinations.values()):
-            withdrawn += transport.withdraw(destination)
+            withdrawn += transport.withdraw(destination, now)
             self._forget_idle(destination, now)
         return withdrawn
 

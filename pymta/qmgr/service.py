@@ -225,7 +225,8 @@ class QueueManager:
         self._admit(entry, self._spool.content(entry), flushed=flushed)
 
     def _admit(self, entry: QueueEntry, content: Content, *, flushed: bool = False) -> None:
-        message = self._active.add(entry, content, self._clock.now(), flushed=flushed)
+        clock = self._clock
+        message = self._active.add(entry, content, clock.now(), since=clock.monotonic(), flushed=flushed)
         self._log.info(lines.active(entry))
         self._planner.add(message)
 

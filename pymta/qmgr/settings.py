@@ -77,9 +77,12 @@ def transport_limits(name: str, value: Callable[[str, str], str], processes: int
         except ValueError as error:
             raise ConfigError(str(error), name=f"{name}_{parameter}") from error
 
+    destination_delay = delay("destination_rate_delay")
+    limit = number("destination_concurrency_limit")
     concurrency = ConcurrencyLimits(
         initial=max(1, number("initial_destination_concurrency")),
-        limit=number("destination_concurrency_limit"),
+        # One delivery at a time, so that one that fails is a whole cohort.
+        limit=1 if destination_delay else limit,
         positive=feedback("destination_concurrency_positive_feedback"),
         negative=feedback("destination_concurrency_negative_feedback"),
         failed_cohorts=number("destination_concurrency_failed_cohort_limit"),
@@ -88,7 +91,7 @@ def transport_limits(name: str, value: Callable[[str, str], str], processes: int
         concurrency=concurrency,
         recipients=number("destination_recipient_limit"),
         processes=processes,
-        destination_delay=delay("destination_rate_delay"),
+        destination_delay=destination_delay,
         transport_delay=delay("transport_rate_delay"),
         slots=SlotRules(
             cost=number("delivery_slot_cost"),

@@ -26,6 +26,7 @@ class Letter:
     """What the scheduler sees of a message."""
 
     queue_id: str
+    since: float = 0.0
     unread: int = 0
 
 
@@ -121,7 +122,7 @@ def test_a_transport_runs_no_more_than_its_processes() -> None:
 
 
 def test_a_destination_delay_spaces_deliveries_to_it_only() -> None:
-    scheduler = Scheduler(lambda name: replace(LIMITS, destination_delay=0.5), 300.0)
+    scheduler = Scheduler(lambda name: limited(1, destination_delay=0.5), 300.0)
     for number in range(3):
         submit(scheduler, f"a{number}", "a")
     submit(scheduler, "b", "b")
@@ -201,7 +202,7 @@ def test_an_agent_failure_says_nothing_about_the_destination() -> None:
 
 
 def test_idle_destinations_are_forgotten() -> None:
-    scheduler = Scheduler(lambda name: replace(LIMITS, destination_delay=1.0), 300.0)
+    scheduler = Scheduler(lambda name: limited(1, destination_delay=1.0), 300.0)
     for number in range(1000):
         submit(scheduler, f"m{number}", f"site{number}")
     for entry in drain(scheduler):
@@ -210,3 +211,94 @@ def test_idle_destinations_are_forgotten() -> None:
         scheduler.next(now)
     assert scheduler._transports["smtp"].destinations == {}
     assert scheduler.next_wakeup() is None
+
+
+def test_pages_of_a_message_share_deliveries() -> None:
+    scheduler = Scheduler(lambda name: limited(20, recipients=50), 300.0)
+    everyone = people(130)
+    assert [scheduler.submit(LIST, "smtp", "a", "a", everyone[n : n + 10], 0.0) for n in range(0, 130, 10)] == [
+        *(1, 0, 0, 0, 0),
+        *(1, 0, 0, 0, 0),
+        *(1, 0, 0),
+    ]
+    assert scheduler.submit(LIST, "smtp", "b", "b", people(7), 0.0) == 1
+    first = scheduler.next(0.0)
+    assert first is not None and list(first.recipients) == everyone[:50]
+    rest = [entry.recipients for entry in drain(scheduler)]
+    assert [recipient for entry in rest if len(entry) != 7 for recipient in entry] == everyone[50:]
+    assert scheduler._transports["smtp"].recipients == 137
+
+
+def test_a_page_is_cut_where_an_entry_is_full() -> None:
+    scheduler = Scheduler(lambda name: LIMITS, 300.0)
+    assert [scheduler.submit(LIST, "smtp", "a", "a", people(count), 0.0) for count in (30, 30, 100)] == [1, 1, 2]
+    assert [len(entry.recipients) for entry in drain(scheduler)] == [50, 50, 50, 10]
+
+
+def test_without_a_limit_pages_are_one_delivery_until_it_starts() -> None:
+    scheduler = Scheduler(lambda name: limited(1, recipients=0), 300.0)
+    assert [scheduler.submit(LIST, "smtp", "a", "a", people(9), 0.0) for _ in range(2)] == [1, 0]
+    assert [len(entry.recipients) for entry in drain(scheduler)] == [18]
+    assert scheduler.submit(LIST, "smtp", "a", "a", people(9), 0.0) == 1
+
+
+def test_a_destination_that_was_full_keeps_its_turn_and_takes_no_more() -> None:
+    scheduler = Scheduler(lambda name: limited(1), 300.0)
+    for site in ("a", "b"):
+        scheduler.submit(LIST, "smtp", site, site, people(500), 0.0)
+    (a, b) = drain(scheduler)
+    for _ in range(4):
+        scheduler.finished(b, 0.0, False)
+        (b,) = drain(scheduler)
+        assert b.nexthop == "b"
+    scheduler.finished(a, 0.0, False)
+    scheduler.finished(b, 0.0, False)
+    assert [entry.nexthop for entry in drain(scheduler)] == ["a", "b"]
+
+
+def test_a_job_stands_where_its_message_became_active() -> None:
+    """A long message may meet a transport with a later page only; messages may be resolved out of order."""
+    scheduler = Scheduler(lambda name: replace(LIMITS, processes=1), 300.0)
+    scheduler.submit(Letter("younger", since=2.0), "smtp", "a", "a", people(1), 2.0)
+    scheduler.submit(Letter("older", since=1.0), "smtp", "b", "b", people(1), 3.0)
+    scheduler.submit(Letter("youngest", since=3.0), "smtp", "c", "c", people(1), 3.0)
+    order = []
+    while (entry := scheduler.next(3.0)) is not None:
+        order.append(entry.queue_id)
+        scheduler.finished(entry, 3.0, True)
+    assert order == ["older", "younger", "youngest"]
+
+
+CRASHED = Problem("4.3.0", "unknown mail transport error", of_transport=True)
+
+
+def test_a_transport_rests_when_its_agent_fails_until_one_works() -> None:
+    scheduler = Scheduler(lambda name: LIMITS, 300.0, 60.0)
+    for number in range(8):
+        submit(scheduler, f"m{number}", "a")
+    running = drain(scheduler)
+    assert sorted(names(scheduler.finished(running[0], 0.0, CRASHED))) == ["m5", "m6", "m7"]
+    assert scheduler.finished(running[1], 30.0, CRASHED) == [], "it rests already, and no longer for this"
+    assert submit(scheduler, "late", "a", now=59.9) == CRASHED
+    assert submit(scheduler, "late", "a", now=60.0) == 1
+    scheduler.finished(running[2], 61.0, CRASHED)
+    assert submit(scheduler, "other", "b", now=61.0) == CRASHED
+    scheduler.finished(running[3], 62.0, True)
+    assert submit(scheduler, "other", "b", now=62.0) == 1
+
+
+def test_a_large_message_to_many_sites_does_not_keep_letters_back() -> None:
+    """It is as large as all its deliveries together, not as those to its first site."""
+    scheduler = Scheduler(lambda name: replace(LIMITS, recipients=1, processes=1), 300.0)
+    scheduler.submit(LIST, "smtp", "a", "a", people(2000), 0.0)
+    wide = Letter("wide")
+    for number in range(100):
+        scheduler.submit(wide, "smtp", f"s{number}", f"s{number}", people(1), 0.0)
+    submit(scheduler, "letter", "b")
+    order = []
+    for _ in range(2):
+        entry = scheduler.next(1.0)
+        assert entry is not None
+        order.append(entry.queue_id)
+        scheduler.finished(entry, 1.0, True)
+    assert order == ["list", "letter"]

@@ -20,6 +20,7 @@ BOB = Address("bob", "example.com")
 @dataclass(eq=False)
 class Letter:
     queue_id: str
+    since: float = 0.0
     unread: int = 0
 
 
@@ -28,7 +29,7 @@ def scheduler_with(**rules: int) -> Scheduler:
 
 
 def submit(scheduler: Scheduler, message: Letter | str, entries: int, site: str = "a", now: float = 0.0) -> None:
-    letter = Letter(message) if isinstance(message, str) else message
+    letter = Letter(message, since=now) if isinstance(message, str) else message
     recipients = [QueuedRecipient(number, BOB, BOB) for number in range(entries)]
     assert scheduler.submit(letter, "smtp", site, site, recipients, now) == entries
 
