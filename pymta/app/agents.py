@@ -18,6 +18,7 @@ from pymta.delivery.mailbox_jobs import UserActions
 from pymta.delivery.pipe import PipeAgent, pipe_environment
 from pymta.delivery.pipe_service import PipeService
 from pymta.delivery.smtp import SmtpAgent
+from pymta.delivery.smtp_checks import LmtpCheckSettings, SmtpCheckSettings, delivery_checks
 from pymta.delivery.smtp_reply_filter import reply_filter
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.virtual import VirtualAgent
@@ -66,8 +67,9 @@ def make_agent(service: Service, config: Config, parts: AgentParts, log: Log) ->
 
 
 def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> DeliveryAgent:
-    settings: LmtpSettings | SmtpSettings
-    settings = build(LmtpSettings, config) if service.command == "lmtp" else build(SmtpSettings, config)
+    is_lmtp = service.command == "lmtp"
+    settings: LmtpSettings | SmtpSettings = build(LmtpSettings, config) if is_lmtp else build(SmtpSettings, config)
+    checks = build(LmtpCheckSettings, config) if is_lmtp else build(SmtpCheckSettings, config)
     destinations = config.text(f"{service.command}_connection_cache_destinations")
     cached = (
         parts.tables.domain_list(destinations, title="connection_cache_destinations").matches if destinations else None
@@ -81,9 +83,10 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         own_addresses=parts.own_addresses,
         always_cached=cached,
         tls=client_tls(service.command, config, parts.keys, parts.tables, parts.clock, log),
-        login=smtp_login(service.command == "lmtp", config, parts.tables, parts.clock, log),
+        login=smtp_login(is_lmtp, config, parts.tables, parts.clock, log),
         failures=parts.failures,
         reply_filter=reply_filter(config.text(filter_name), parts.tables, log, filter_name),
+        checks=delivery_checks(checks, parts.tables, log),
     )
 
 

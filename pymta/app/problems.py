@@ -16,6 +16,7 @@ from pymta.config import Config, Problem, Severity, parameter_names
 from pymta.control.service import ControlSettings
 from pymta.delivery.local_settings import LocalSettings, VirtualSettings
 from pymta.delivery.smtp_auth_settings import LmtpLoginSettings, SmtpLoginSettings
+from pymta.delivery.smtp_checks import LmtpCheckSettings, SmtpCheckSettings
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.smtp_tls_settings import LmtpTlsSettings, SmtpTlsSettings
 from pymta.dns.settings import DnsSettings
@@ -35,6 +36,7 @@ SETTINGS: tuple[type[Any], ...] = (
     DnsSettings,
     FlushSettings,
     InboundSettings,
+    LmtpCheckSettings,
     LmtpLoginSettings,
     LmtpSettings,
     LocalSettings,
@@ -47,6 +49,7 @@ SETTINGS: tuple[type[Any], ...] = (
     RewriteSettings,
     SigningSettings,
     SaslSettings,
+    SmtpCheckSettings,
     SmtpLoginSettings,
     SmtpSettings,
     SmtpTlsSettings,

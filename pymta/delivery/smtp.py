@@ -27,6 +27,7 @@ from pymta.delivery.hosts import (
 )
 from pymta.delivery.pool import PoolLimits, SessionPool
 from pymta.delivery.smtp_auth import SmtpLogin
+from pymta.delivery.smtp_checks import Checks
 from pymta.delivery.smtp_delivery import SmtpDelivery
 from pymta.delivery.smtp_reply_filter import ReplyFilter
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
@@ -69,9 +70,11 @@ class SmtpAgent:
         tls: ClientTls | None = None,
         failures: HostFailures | None = None,
         reply_filter: ReplyFilter | None = None,
+        checks: Checks | None = None,
     ) -> None:
         self._failures = failures or HostFailures()
         self.login = login
+        self.checks = checks
         self.tls = tls
         self.settings = agent_settings(settings)
         self.clock = clock

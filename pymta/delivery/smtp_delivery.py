@@ -309,6 +309,8 @@ class SmtpDelivery:
         session, recipients, request = connection.session, self._left, self._request
         smtputf8 = request.smtputf8 and await needs_smtputf8(request, recipients, self._content)
         content = for_server(session.capabilities, request, self._content, self._agent.settings)
+        if self._agent.checks is not None:
+            content = self._agent.checks(content, request.queue_id)
         small = content.data is not None
         turn = connection.take_turn(lambda: session.begin(request, recipients, smtputf8, small))
         try:
