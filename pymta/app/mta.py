@@ -223,7 +223,7 @@ class MTA:
         await self._collector.close()
         await self._control.close()
         await self._qmgr.stop(drain_seconds)
-        self._wiring.close()
+        self._wiring.close(abandon=True)
         await self._spool.close()
         self._resolver.close()
         self._log.flush()

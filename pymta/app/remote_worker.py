@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 from pymta.app.remote_hosts import hear, share
 from pymta.app.remote_kinds import DELIVERY, Kind
 from pymta.app.remote_upstream import Upstream
 from pymta.app.remote_values import dumps, loads, pack_results, unpack_request
 from pymta.delivery.host_failures import HostFailures
-from pymta.model.delivery import DeliveryRequest
+from pymta.delivery.smtp import SmtpAgent
+from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.ports import Content, DeliveryAgent, Log
 from pymta.runtime.ipc import Link
 from pymta.spool.content import IN_DATABASE_BELOW, FileContent, MemoryContent, file_path
@@ -44,33 +45,59 @@ class DeliveryWorker:
         self._agents = agents
         self._log = log
         self._tasks: set[asyncio.Task[None]] = set()
+        self._in_hand: dict[int, SmtpAgent] = {}
         self.upstream = Upstream(socket, token, DELIVERY, number, on_frame=self._on_frame, on_lost=self._cancel)
         share(self._failures, self.upstream)
 
     def _on_frame(self, link: Link, kind: int, number: int, head: bytes, body: bytes) -> None:
         if kind == Kind.DELIVER:
-            task = asyncio.create_task(self._deliver(link, number, unpack_request(loads(head)), body))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(link, number, unpack_request(loads(head)), body)
         elif kind == Kind.HOST:
             hear(self._failures, head)
 
-    def _cancel(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
-
-    async def _deliver(self, link: Link, number: int, request: DeliveryRequest, body: bytes) -> None:
+    def _start(self, link: Link, number: int, request: DeliveryRequest, body: bytes) -> None:
+        """A kept session takes the message at once; a task waits for all that takes longer."""
         self._faults("delivery begun")
         agent = self._agents(request.transport)
         content: Content = MemoryContent(body)
         if request.size >= IN_DATABASE_BELOW:
             content = FileContent(file_path(self._content, request.queue_id), request.size)
-        answer: Any = "mail transport unavailable"
+        if isinstance(agent, SmtpAgent):
+            self._in_hand[number] = agent
+            if agent.begin(request, content, partial(self._answer, link, number, request)):
+                return
+            del self._in_hand[number]
+        task = asyncio.create_task(self._deliver(link, number, agent, request, content))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    def _cancel(self) -> None:
+        for task in list(self._tasks):
+            task.cancel()
+        agents, self._in_hand = set(self._in_hand.values()), {}
+        for agent in agents:
+            agent.abandon()
+
+    async def _deliver(
+        self, link: Link, number: int, agent: DeliveryAgent | None, request: DeliveryRequest, content: Content
+    ) -> None:
+        if agent is None:
+            link.send(Kind.RESULTS, number, dumps("mail transport unavailable"))
+            return
+        answer: Sequence[DeliveryResult] | Exception
         try:
-            if agent is not None:
-                answer = pack_results(await agent.deliver(request, content))
+            answer = await agent.deliver(request, content)
         except Exception as error:
-            self._log.error(f"{request.queue_id}: transport {request.transport} failed: {error!r}")
-            answer = f"transport {request.transport} failed"
+            answer = error
+        self._answer(link, number, request, answer)
+
+    def _answer(
+        self, link: Link, number: int, request: DeliveryRequest, answer: Sequence[DeliveryResult] | Exception
+    ) -> None:
+        self._in_hand.pop(number, None)
         self._faults("delivery made")
-        link.send(Kind.RESULTS, number, dumps(answer))
+        if isinstance(answer, Exception):
+            self._log.error(f"{request.queue_id}: transport {request.transport} failed: {answer!r}")
+            link.send(Kind.RESULTS, number, dumps(f"transport {request.transport} failed"))
+        else:
+            link.send(Kind.RESULTS, number, dumps(pack_results(answer)))

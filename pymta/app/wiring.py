@@ -135,12 +135,14 @@ class Wiring:
             log = self._delivery_logs[transport] = self.log(name, config)
         return log
 
-    def close(self) -> None:
-        """Give back what agents and restrictions hold: idle connections."""
+    def close(self, *, abandon: bool = False) -> None:
+        """Give back what agents and restrictions hold: idle connections; with `abandon` also those that have mail."""
         self._policy_daemons.close()
         for agent in self.agents.values():
             if isinstance(agent, SmtpAgent):
                 agent.close()
+                if abandon:
+                    agent.abandon()
 
     def _cleanup(self, config: Config) -> Cleanup:
         return Cleanup(

@@ -15,12 +15,14 @@ from pymta.model.frozen import frozen
 from pymta.model.tls import TlsSession
 from pymta.ports import Content
 from pymta.protocol.smtp.client import ClientSession
-from pymta.protocol.smtp.client_events import ClientSignal, Event, Phase
+from pymta.protocol.smtp.client_events import ClientSignal, Event, Phase, SendContent
 from pymta.runtime.tls_handshake import HandshakeError, start_tls
 
 _CHUNK = 262_144
 # Below this, one piece made of several is cheaper than several in one system call.
 _JOIN = 16_384
+# A timer may come so much too early.
+_EARLY = 0.001
 
 
 @frozen
@@ -36,33 +38,40 @@ class TimeLimits:
     per_request: bool = False
     data_rate: int = 500
 
+    @property
+    def shortest(self) -> float:
+        """Of those that there are: 0 is none."""
+        return min(filter(None, self.phases.values()), default=float("inf"))
+
 
 class ContentUnreadableError(Exception):
     """The content could not be read to its end; nothing of the message counts as sent."""
 
 
+Ending = Event | ContentUnreadableError | None
+"""How a message's turn ended: `Finished`, `Lost`, our own fault; None where it did not come."""
+
+
 @dataclass(slots=True, eq=False)
 class Turn:
-    """One message's place in a session. `begin` says its envelope, as soon as what stands before it is written.
+    """One message's place in a session.
 
-    `has_begun` is still False after its time where the session was of no use any more.
+    `begin` says its envelope, as soon as what stands before it is written, and gives the content. `ended` is called
+    once.
     """
 
-    begin: Callable[[], None]
-    has_begun: bool = False
-    waiter: asyncio.Future[None] | None = None
-
-    def wake(self) -> None:
-        if self.waiter and not self.waiter.done():
-            self.waiter.set_result(None)
+    begin: Callable[[], Content]
+    ended: Callable[[Ending], None]
+    content: Content | None = None
+    fault: ContentUnreadableError | None = None
 
 
 class ClientConnection(asyncio.Protocol):
-    """Drives a `ClientSession` with `host`. `opened` and `messages` are the owner's notes for reuse.
+    """Drives a `ClientSession` with `host`. `opened` and `messages` are for the owner's decisions about reuse.
 
-    Messages take turns (`take_turn`, `turn_begun`, `end_turn`): the next one's envelope goes out together with the end
-    of the content before it, and events come for the message whose turn is the oldest. `answer_seconds` is how long the
-    server took to answer the last content.
+    Messages take turns (`take_turn`): the next one's envelope goes out together with the end of the content before it.
+    `answer_seconds` is how long the server took to answer the last content. Between messages, the owner waits for
+    events himself (`next_event`).
 
     `secured` is the TLS below, `resumed` the session that its handshake was spared by.
 
@@ -95,8 +104,10 @@ class ClientConnection(asyncio.Protocol):
         self._content_ended = 0.0
         self.answer_seconds = float("inf")
         self._timer: asyncio.TimerHandle | None = None
-        self._deadline = float("inf")
+        self._since = 0.0
+        self._allowance = 0.0
         self._paused = False
+        self._sender: asyncio.Task[None] | None = None
         self._unsent = 0
         self._is_shaking_hands = False
         self._early = bytearray()
@@ -113,17 +124,18 @@ class ClientConnection(asyncio.Protocol):
             # Decrypted data before the handshake is known to be done: it waits.
             self._early += data
             return
-        idle = session.phase is Phase.IDLE
         session.receive_data(data)
-        if session.has_output:
-            self.flush()
         if session.has_event:
             self._wake()
-        elif idle and not session.is_reusable:
+            self.flush()
+            self._restart_clock()
+            return
+        self.flush()
+        if not session.is_reusable and session.phase is Phase.IDLE:
             self.abort()
             self._on_idle_end(self)
         elif not self._limits.per_request:
-            self._set_deadline()
+            self._restart_clock()
 
     def eof_received(self) -> bool:
         return False
@@ -151,22 +163,18 @@ class ClientConnection(asyncio.Protocol):
     def is_alive(self) -> bool:
         return self._transport is not None and not self._transport.is_closing()
 
-    async def next_event(self, turn: Turn | None = None) -> Event:
+    async def next_event(self) -> Event:
         """The session's next event; waits for it as long as the phase allows. `Lost` after a timeout."""
         session = self.session
         self.flush()
-        while True:
-            if turn is not None and self._turns[0] is not turn:
-                await self._wait(turn)
-                continue
-            event = session.next_event()
-            if not isinstance(event, ClientSignal):
-                self._deadline = float("inf")
-                return event
+        while isinstance(event := session.next_event(), ClientSignal):
             if self._transport is None:
                 session.receive_eof()
                 continue
-            await self._wait(turn)
+            self._restart_clock()
+            self._waiter = self._loop.create_future()
+            await self._waiter
+        return event
 
     # Turns.
 
@@ -175,35 +183,43 @@ class ClientConnection(asyncio.Protocol):
         """How many messages are under way or wait here."""
         return len(self._turns)
 
-    def take_turn(self, begin: Callable[[], None]) -> Turn:
+    def take_turn(self, turn: Turn) -> None:
         """Queue up; it may be our turn at once."""
-        turn = Turn(begin)
         self._turns.append(turn)
         self._begin_next()
-        return turn
-
-    async def turn_begun(self, turn: Turn) -> bool:
-        """Wait for our turn; False where it did not come."""
-        while not turn.has_begun and self._turns[0] is not turn:
-            await self._wait(turn)
-        return turn.has_begun
-
-    def end_turn(self, turn: Turn) -> None:
-        """Make place for who comes after us, whatever became of our message."""
-        self._turns.remove(turn)
-        if self._turns:
-            self._begin_next()
-            self._turns[0].wake()
+        self._serve()
+        self.flush()
+        if len(self._turns) == 1:
+            self._restart_clock()
 
     def _begin_next(self) -> None:
         """Begin the first message that waits, where the session takes one now."""
         for turn in self._turns:
-            if not turn.has_begun:
+            if turn.content is None:
                 if self.is_alive and self.session.can_begin:
-                    turn.has_begun = True
-                    turn.begin()
-                    turn.wake()
+                    self.messages += 1
+                    turn.content = turn.begin()
                 return
+
+    def _serve(self) -> None:
+        """Do what the session asks for, on behalf of the message whose turn it is."""
+        session, turns = self.session, self._turns
+        while turns and session.has_event:
+            event = session.next_event()
+            if isinstance(event, SendContent):
+                self._send_content(turns[0])
+            elif not isinstance(event, ClientSignal):
+                self._end_turn(event)
+        while turns and turns[0].content is None:
+            turns.popleft().ended(None)
+
+    def _end_turn(self, event: Event) -> None:
+        turn = self._turns.popleft()
+        if self._content_ended:
+            self.answer_seconds = self._loop.time() - self._content_ended
+            self._content_ended = 0.0
+        self._begin_next()
+        turn.ended(turn.fault or event)
 
     async def start_tls(
         self, context: ssl.SSLContext, timeout: float, server_name: str | None, resumable: Resumable | None
@@ -211,7 +227,6 @@ class ClientConnection(asyncio.Protocol):
         """Shake hands over this connection, which is of no use any more where that raises HandshakeError."""
         if self._transport is None:
             raise HandshakeError("lost connection")
-        self._deadline = float("inf")
         self._is_shaking_hands = True
         if self._transport.is_reading():
             self._transport.pause_reading()
@@ -259,44 +274,50 @@ class ClientConnection(asyncio.Protocol):
         else:
             self._transport.writelines(pieces)
 
-    async def send_content(self, content: Content, turn: Turn) -> None:
-        """Send the whole content and the final dot; a lost connection shows in the next event.
+    # Content.
 
-        Raises ContentUnreadableError, with the connection cut, so that no half message can be taken for a whole one.
-        """
-        session = self.session
-        data = content.data
-        if data is not None:
-            session.send_content(data)
-            self._end_content()
+    def _send_content(self, turn: Turn) -> None:
+        """Send the whole content and the final dot; a lost connection shows in the next event."""
+        assert turn.content is not None
+        data = turn.content.data
+        if data is None:
+            self._sender = self._loop.create_task(self._send_pieces(turn, turn.content))
             return
-        self._extend_for(content.size)
+        self.session.send_content(data)
+        self._end_content()
+
+    async def _send_pieces(self, turn: Turn, content: Content) -> None:
+        """The same in pieces. Content that cannot be read cuts the connection: half a message is none."""
+        session = self.session
+        if self._limits.per_request:
+            self._allowance = content.size / self._limits.data_rate
         try:
             async for chunk in content.chunks(_CHUNK):
                 if not session.is_sending:
                     return
                 session.send_content(chunk)
                 self.flush()
+                if not self._limits.per_request:
+                    self._restart_clock()
                 while self._paused and session.is_sending:
-                    await self._wait(turn)
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
         except Exception as error:
+            turn.fault = ContentUnreadableError(str(error))
+            session.receive_eof()
             self.abort()
-            raise ContentUnreadableError(str(error)) from error
+            self._serve()
+            return
         if session.is_sending:
             self._end_content()
+            self.flush()
+            self._restart_clock()
 
     def _end_content(self) -> None:
         self.session.end_content()
         self._content_ended = self._loop.time()
+        self._allowance = 0.0
         self._begin_next()
-
-    def note_answer(self) -> None:
-        """The server said what became of the last content."""
-        self.answer_seconds = self._loop.time() - self._content_ended
-
-    def rest(self) -> None:
-        """Nothing is expected of an idle session: stop the clock."""
-        self._deadline = float("inf")
 
     def end(self, wait_for_reply: bool) -> None:
         """Say QUIT and close, in the background; without `wait_for_reply` at once (smtp_skip_quit_response)."""
@@ -311,12 +332,12 @@ class ClientConnection(asyncio.Protocol):
         if wait_for_reply:
             self._waiter = self._loop.create_future()
             self._waiter.add_done_callback(lambda _: self.abort())
-            self._set_deadline()
+            self._restart_clock()
         else:
             self._cancel_timer()
             transport.close()
             if transport.get_write_buffer_size():
-                self._set_deadline()
+                self._restart_clock()
 
     def abort(self) -> None:
         """Cut the connection."""
@@ -324,64 +345,49 @@ class ClientConnection(asyncio.Protocol):
         if self._transport:
             self._transport.abort()
 
+    def abandon(self) -> None:
+        """Cut it where nobody wants to know any more what became of the messages in line."""
+        self._turns.clear()
+        self.abort()
+
     # Waiting and its limits.
 
-    async def _wait(self, turn: Turn | None) -> None:
-        if turn is None or self._turns[0] is turn:
-            self._set_deadline()
-        waiter = self._loop.create_future()
-        if turn is None:
-            self._waiter = waiter
-        else:
-            turn.waiter = waiter
-        await waiter
-
     def _wake(self) -> None:
-        if self._turns:
-            self._turns[0].wake()
-        elif self._waiter and not self._waiter.done():
+        if self._waiter and not self._waiter.done():
             self._waiter.set_result(None)
+        self._serve()
 
-    def _extend_for(self, size: int) -> None:
-        if self._limits.per_request:
-            limit = self._limits.phases[Phase.BODY] + size / self._limits.data_rate
-            self._arm(self._loop.time() + limit)
-
-    def _set_deadline(self) -> None:
-        phase = self.session.phase
-        if phase in (Phase.BODY, Phase.CHUNK) and self._limits.per_request:
-            return
-        limit = self._limits.phases.get(phase)
-        if limit is None:
-            self._deadline = float("inf")
-        else:
-            self._arm(self._loop.time() + limit)
-
-    def _arm(self, deadline: float) -> None:
-        """One timer serves all phases: it is set anew only where it would come too late."""
-        self._deadline = deadline
-        if self._transport:
+    def _restart_clock(self) -> None:
+        """What the session waits for now may take its time from now on; one timer looks after all phases."""
+        self._since = self._loop.time()
+        if self._transport is not None:
             self._unsent = self._transport.get_write_buffer_size()
-        if self._timer is not None and self._timer.when() > deadline:
-            self._cancel_timer()
-        if self._timer is None:
-            self._timer = self._loop.call_at(deadline, self._on_timer)
+            if self._timer is None:
+                self._timer = self._loop.call_later(self._limits.shortest, self._on_timer)
 
     def _on_timer(self) -> None:
+        """Never later than the end of any phase, since it comes after the shortest limit at most."""
         self._timer = None
-        if self._deadline == float("inf") or self._transport is None:
+        limit = self._limits.phases.get(self.session.phase)
+        if not limit or self._transport is None or self._is_shaking_hands:
             return
-        if self._loop.time() < self._deadline - 0.001:
-            self._timer = self._loop.call_at(self._deadline, self._on_timer)
-            return
-        if not self._limits.per_request and self._transport.get_write_buffer_size() < self._unsent:
-            # Slow, but it moves: the limit is for a connection that stands still.
-            self._set_deadline()
+        now = self._loop.time()
+        left = self._since + limit + self._allowance - now
+        if left < _EARLY and not self._limits.per_request and self._is_moving(self._transport):
+            self._since, left = now, limit
+            self._unsent = self._transport.get_write_buffer_size()
+        if left >= _EARLY:
+            self._timer = self._loop.call_later(min(left, self._limits.shortest), self._on_timer)
             return
         self.timed_out = True
         self.session.receive_eof()
         self.abort()
         self._wake()
+
+    def _is_moving(self, transport: asyncio.Transport) -> bool:
+        """Slow, but it moves, or waits for ourselves: the limit is for a connection that stands still."""
+        waits_for_us = self.session.is_sending and not self._paused
+        return waits_for_us or transport.get_write_buffer_size() < self._unsent
 
     def _cancel_timer(self) -> None:
         if self._timer is not None:

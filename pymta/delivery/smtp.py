@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import ipaddress
 import os
 import random
 import socket
-from collections.abc import Awaitable, Callable, Collection, Sequence
+from collections.abc import Awaitable, Callable, Collection, Coroutine, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from pymta.delivery.connection import ClientConnection, TimeLimits
+from pymta.delivery.connection import ClientConnection
 from pymta.delivery.host_failures import HostFailures
 from pymta.delivery.hosts import (
     Destination,
     Failure,
     Host,
     HostResolver,
-    HostRules,
     find_hosts,
     parse_destination,
     split_destinations,
@@ -28,18 +27,17 @@ from pymta.delivery.hosts import (
 from pymta.delivery.pool import PoolLimits, SessionPool
 from pymta.delivery.smtp_auth import SmtpLogin
 from pymta.delivery.smtp_checks import Checks
-from pymta.delivery.smtp_delivery import SmtpDelivery
+from pymta.delivery.smtp_delivery import Done, SmtpDelivery
 from pymta.delivery.smtp_reply_filter import ReplyFilter
+from pymta.delivery.smtp_rules import client_options, host_rules, service_port, source_addresses, time_limits
 from pymta.delivery.smtp_security import CLEARTEXT, PoolKey, SecurityPolicy, TlsLevel
-from pymta.delivery.smtp_settings import AgentSettings, LmtpSettings, SmtpSettings, agent_settings
+from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings, agent_settings
 from pymta.delivery.smtp_tls import ClientTls
-from pymta.errors import ConfigError
 from pymta.model.address import Address
 from pymta.model.delivery import DeliveryRequest, DeliveryResult
 from pymta.ports import Clock, Content, Log
 from pymta.protocol.smtp.client import ClientSession
-from pymta.protocol.smtp.client_events import Phase
-from pymta.protocol.smtp.client_options import ClientOptions
+from pymta.protocol.smtp.client_commands import all_sendable
 
 _PARSED_LIMIT = 10_000
 # Where all sessions are busy, the next message goes behind another one, its envelope together with the end of that
@@ -81,11 +79,11 @@ class SmtpAgent:
         self.log = log
         self._resolver = resolver
         self._always_cached = always_cached
-        self._rules = _host_rules(self.settings, own_addresses, shuffle)
-        self._options = _client_options(self.settings)
+        self._rules = host_rules(self.settings, own_addresses, shuffle)
+        self._options = client_options(self.settings)
         self._reply_filter = reply_filter
-        self._limits = _time_limits(self.settings)
-        self._source = _source_addresses(self.settings)
+        self._limits = time_limits(self.settings)
+        self._source = source_addresses(self.settings)
         self._default_port = service_port(self.settings.tcp_port) or (24 if self.settings.lmtp else 25)
         self._parsed: dict[str, tuple[Destination | Host | Failure, ...]] = {}
         self._keys: dict[tuple[Destination | Host, str, SecurityPolicy], PoolKey] = {}
@@ -97,17 +95,46 @@ class SmtpAgent:
             ),
             self.settings.connection_cache_on_demand,
         )
+        self._fixed_keys: dict[str, PoolKey] = {}
         self._quick: dict[PoolKey, dict[ClientConnection, None]] = {}
+        self._occupied: dict[ClientConnection, None] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
         self._sweep: asyncio.TimerHandle | None = None
 
     async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
         """One result per recipient, in the order of the request."""
         return await SmtpDelivery(self, request, content).run()
 
+    def begin(self, request: DeliveryRequest, content: Content, done: Done) -> bool:
+        """Have `done` called with the same, later, where a session is kept that takes the message now."""
+        key = self._fixed_keys.get(request.nexthop)
+        if key is None or request.smtputf8 or not all_sendable(request):
+            return False
+        kept = self.take(key)
+        if kept is None:
+            return False
+        SmtpDelivery(self, request, content).begin(kept, key, self.note_request(key), done)
+        return True
+
     def close(self) -> None:
         """End the idle sessions; deliveries under way go on."""
         for connection in self._pool.clear():
             self.end(connection)
+
+    def abandon(self) -> None:
+        """Cut the sessions that have mail under way: nobody waits for its results any more."""
+        for task in self._tasks:
+            task.cancel()
+        for connection in self._occupied:
+            connection.abandon()
+        self._occupied.clear()
+        self._quick.clear()
+
+    def spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        """Have a part of a delivery done that has to wait."""
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     # What a delivery asks.
 
@@ -159,14 +186,26 @@ class SmtpAgent:
     async def policy_for(self, destination: Destination | Host) -> SecurityPolicy | Failure:
         return CLEARTEXT if self.tls is None else await self.tls.policies.policy_for(destination)
 
-    async def key_for(self, destination: Destination | Host, sender: Address, policy: SecurityPolicy) -> PoolKey:
-        """The identity of sessions with `destination`, `sender`'s account, under `policy`."""
-        identity = (destination, await self.login.identity(sender) if self.login else "", policy)
+    async def key_for(self, nexthop: str, destination: Destination | Host, sender: Address) -> PoolKey | None:
+        """The identity of sessions with the first destination of `nexthop` that take mail of `sender`.
+
+        None where there is no policy now, so that no session may be shared.
+        """
+        policy = await self.policy_for(destination)
+        if isinstance(policy, Failure):
+            return None
+        login = await self.login.identity(sender) if self.login else ""
+        identity = (destination, login, policy)
         key = self._keys.get(identity)
         if key is None:
             if len(self._keys) >= _PARSED_LIMIT:
                 self._keys.clear()
-            key = self._keys[identity] = PoolKey(destination, policy, identity[1])
+                self._fixed_keys.clear()
+            key = self._keys[identity] = PoolKey(destination, policy, login)
+        if not (self.tls and self.tls.policies.has_table) and not (self.login and self.login.is_by_sender):
+            if len(self._fixed_keys) >= _PARSED_LIMIT:
+                self._fixed_keys.clear()
+            self._fixed_keys[nexthop] = key
         return key
 
     def note_request(self, key: PoolKey) -> bool:
@@ -190,31 +229,48 @@ class SmtpAgent:
             and self.clock.monotonic() - connection.opened < self.settings.connection_reuse_time_limit
         )
 
-    def begin_use(self, connection: ClientConnection, key: PoolKey) -> None:
-        """Let others stand in line behind a message, where the server is quick enough and pipelines."""
+    def occupy(self, connection: ClientConnection, key: PoolKey | None) -> None:
+        """A message goes over this session; others stand in line where the server is quick enough and pipelines."""
+        self._occupied[connection] = None
+        if key is None:
+            return
         if connection.answer_seconds < _QUICK and connection.session.capabilities.pipelining:
             self._quick.setdefault(key, {})[connection] = None
 
-    def end_use(self, connection: ClientConnection, key: PoolKey) -> None:
-        """The last message of a line is done."""
+    def release(self, connection: ClientConnection, key: PoolKey | None, since: float, dense: bool) -> None:
+        """A message is done with: after the last of a line keep the session where more mail is expected, or end it."""
+        if connection.turns:
+            return
+        self._occupied.pop(connection, None)
+        if key is None:
+            self.end(connection)
+            return
         quick = self._quick.get(key)
         if quick is not None:
             quick.pop(connection, None)
             if not quick:
                 del self._quick[key]
-
-    async def keep_or_end(self, connection: ClientConnection, key: PoolKey, since: float, dense: bool) -> None:
-        """Keep a session after its last message where more mail is to be expected, else end it."""
-        now = self.clock.monotonic()
-        session = connection.session
-        usable = connection.is_alive and session.is_reusable and session.can_begin
-        if not usable or not (dense or self._pool.is_dense(key, now, since) or await self._is_always_cached(key)):
+        if not connection.is_alive or not connection.session.can_begin:
             self.end(connection)
-            return
-        connection.rest()
+        elif dense or self._pool.is_dense(key, self.clock.monotonic(), since):
+            self._keep(connection, key)
+        elif self.settings.connection_cache_destinations:
+            self.spawn(self._keep_if_listed(connection, key))
+        else:
+            self.end(connection)
+
+    def _keep(self, connection: ClientConnection, key: PoolKey) -> None:
+        now = self.clock.monotonic()
         for worn_out in self._pool.put(key, connection, now, connection.opened, connection.messages):
             self.end(worn_out)
-        self._plan_sweep()
+        if self._sweep is None:
+            self._plan_sweep()
+
+    async def _keep_if_listed(self, connection: ClientConnection, key: PoolKey) -> None:
+        if await self._is_always_cached(key) and connection.is_alive and connection.session.can_begin:
+            self._keep(connection, key)
+        else:
+            self.end(connection)
 
     def end(self, connection: ClientConnection) -> None:
         connection.end(wait_for_reply=not self.settings.skip_quit_response)
@@ -292,95 +348,3 @@ class SmtpAgent:
             parse_destination(text, self._default_port, service_port, by_mx=not self.settings.lmtp)
             for text in (*texts, *self.settings.fallback_relay)
         )
-
-
-def service_port(name: str) -> int | None:
-    """The TCP port of a service, by number or by its name in services(5)."""
-    if name.isascii() and name.isdecimal():
-        return int(name)
-    try:
-        return socket.getservbyname(name, "tcp")
-    except OSError:
-        return {"smtp": 25, "lmtp": 24, "submission": 587, "submissions": 465, "smtps": 465}.get(name)
-
-
-def _host_rules(settings: AgentSettings, own: Collection[str], shuffle: Callable[[list[Host]], None]) -> HostRules:
-    protocols = set(settings.inet_protocols)
-    families = {"ipv4", "ipv6"} if "all" in protocols else protocols & {"ipv4", "ipv6"}
-    without_dns = settings.disable_dns_lookups or settings.dns_support_level == "disabled"
-    return HostRules(
-        shuffle=shuffle,
-        own_addresses=frozenset(own),
-        inet_protocols=frozenset(families),
-        host_lookup=("native",) if without_dns else settings.host_lookup,
-        address_preference=settings.address_preference,
-        balance_inet_protocols=settings.balance_inet_protocols,
-        randomize_addresses=settings.randomize_addresses,
-        mx_address_limit=settings.mx_address_limit,
-        defer_if_no_mx_address_found=settings.defer_if_no_mx_address_found,
-        ignore_mx_lookup_error=settings.ignore_mx_lookup_error,
-    )
-
-
-def _client_options(settings: AgentSettings) -> ClientOptions:
-    return ClientOptions(
-        helo_name=settings.helo_name,
-        lmtp=settings.lmtp,
-        always_ehlo=settings.always_send_ehlo,
-        never_ehlo=settings.never_send_ehlo,
-        discarded_keywords=frozenset(word.lower() for word in settings.discard_ehlo_keywords),
-        line_limit=settings.line_length_limit,
-        send_xforward=settings.send_xforward_command,
-        probe=_probe(settings),
-    )
-
-
-def _probe(settings: AgentSettings) -> Phase:
-    target = settings.address_verify_target
-    if target not in ("rcpt", "data"):
-        name = f"{'lmtp' if settings.lmtp else 'smtp'}_address_verify_target"
-        raise ConfigError(f'bad protocol stage "{target}": need "rcpt" or "data"', name=name)
-    return Phase.DATA if target == "data" else Phase.RCPT
-
-
-def _time_limits(settings: AgentSettings) -> TimeLimits:
-    return TimeLimits(
-        connect=settings.connect_timeout,
-        phases={
-            Phase.GREETING: settings.helo_timeout,
-            Phase.EHLO: settings.helo_timeout,
-            Phase.HELO: settings.helo_timeout,
-            Phase.LHLO: settings.helo_timeout,
-            Phase.AUTH: settings.helo_timeout,
-            Phase.STARTTLS: settings.helo_timeout,
-            Phase.XFORWARD: settings.xforward_timeout,
-            Phase.XFORWARD_PROTO: settings.xforward_timeout,
-            Phase.MAIL: settings.mail_timeout,
-            Phase.RCPT: settings.rcpt_timeout,
-            Phase.DATA: settings.data_init_timeout,
-            Phase.BODY: settings.data_xfer_timeout,
-            Phase.CHUNK: settings.data_xfer_timeout,
-            Phase.END_OF_DATA: settings.data_done_timeout,
-            Phase.RSET: settings.rset_timeout,
-            Phase.QUIT: settings.quit_timeout,
-        },
-        per_request=settings.per_request_deadline,
-        data_rate=settings.min_data_rate,
-    )
-
-
-def _source_addresses(settings: AgentSettings) -> tuple[str, str]:
-    """The addresses to connect from, IPv4 and IPv6: set, or the only one that inet_interfaces has of its family."""
-    source = [settings.bind_address, settings.bind_address6]
-    listed: tuple[list[str], list[str]] = ([], [])
-    for text in settings.inet_interfaces:
-        try:
-            address = ipaddress.ip_address(text.strip("[]"))
-        except ValueError:
-            # A word or a name (`all`, `loopback-only`): the system picks the address.
-            return source[0], source[1]
-        listed[address.version == 6].append(str(address))
-    for number, addresses in enumerate(listed):
-        if not source[number] and len(addresses) == 1 and not ipaddress.ip_address(addresses[0]).is_loopback:
-            source[number] = addresses[0]
-    return source[0], source[1]

@@ -53,6 +53,11 @@ class SmtpLogin:
         self._tokens = tokens
         self._log = log
 
+    @property
+    def is_by_sender(self) -> bool:
+        """Whether the account depends on who sends."""
+        return self._settings.sender_dependent_authentication
+
     async def identity(self, sender: Address) -> str:
         """Whose session a message of `sender` may share; empty where that does not depend on the sender."""
         if not self._settings.sender_dependent_authentication or sender.is_null:

@@ -17,11 +17,12 @@ from pymta.protocol.smtp.client_capabilities import Capabilities
 _PIECE = 65_536
 
 
-async def refusal_of(
-    offered: Capabilities, request: DeliveryRequest, recipients: Sequence[QueuedRecipient], content: Content, host: Host
-) -> Failure | None:
-    """Why what the server offers is not enough for this message, so that there is no need to ask it."""
-    if request.smtputf8 and not offered.smtputf8 and await needs_smtputf8(request, recipients, content):
+def refusal_of(offered: Capabilities, request: DeliveryRequest, host: Host, *, is_utf8: bool) -> Failure | None:
+    """Why what the server offers is not enough for this message, so that there is no need to ask it.
+
+    `is_utf8` tells that it needs SMTPUTF8.
+    """
+    if is_utf8 and not offered.smtputf8:
         return Failure("5.6.7", f"SMTPUTF8 is required, but was not offered by host {host.named}")
     if offered.size_limit and request.size > offered.size_limit:
         limit = offered.size_limit

@@ -52,6 +52,11 @@ class TlsPolicies:
     def may_use_tls(self) -> bool:
         return bool(self._maps) or self._default.level is not TlsLevel.NONE or self._settings.tls_wrappermode
 
+    @property
+    def has_table(self) -> bool:
+        """Whether a destination's policy may change from one message to the next."""
+        return bool(self._maps)
+
     async def policy_for(self, destination: Destination | Host) -> SecurityPolicy | Failure:
         """The policy, or the failure that defers the mail: without a policy nothing may be sent."""
         name = destination.address if isinstance(destination, Host) else destination.text or destination.host

@@ -43,7 +43,6 @@ class ClientSession:
     With `wants_tls` STARTTLS is said where it is offered; `BeginTls` follows, or `Ready` with `tls_refusal` set.
     `is_reusable` is False once the server said 421, talked out of turn or said what is no reply; one that floods
     us with replies counts as gone. Where `can_quit` is False the connection must be cut without another word.
-    `broke_line` tells that a line of the last content was too long and was broken.
     """
 
     def __init__(self, options: ClientOptions, *, wants_tls: bool = False) -> None:
@@ -55,7 +54,6 @@ class ClientSession:
         self.greeting_name = ""
         self.is_reusable = True
         self.can_quit = True
-        self.broke_line = False
         self._greeting = ServerReply(0, "4.5.0", "")
         self._reader = ReplyReader(self.options.reply_filter)
         self._output: list[bytes] = []
@@ -225,7 +223,6 @@ class ClientSession:
             self._output.append(b"BDAT %d LAST\r\n" % len(last))
             transaction.chunk = b""
         self._output.append(last)
-        self.broke_line = transaction.encoder.broke_line
         self._sending = None
         if not transaction.chunked:
             self._drop_early_success()
@@ -443,7 +440,7 @@ class ClientSession:
     def _finish(self, transaction: Transaction) -> None:
         self._transactions.popleft()
         replies = [reply for reply in transaction.replies if reply is not None]
-        self._events.append(Finished(tuple(replies)))
+        self._events.append(Finished(tuple(replies), transaction.encoder.broke_line))
 
     def _on_quit(self, reply: ServerReply, _: int) -> None:
         self._is_over, self.is_reusable = True, False

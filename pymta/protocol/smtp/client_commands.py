@@ -25,6 +25,12 @@ def is_sendable(address: Address) -> bool:
     return text.isprintable() or not _CONTROL.search(text)
 
 
+def all_sendable(request: DeliveryRequest) -> bool:
+    """Whether each address of the message can; False also where it takes a closer look to know."""
+    addresses = [request.sender, *[recipient.address for recipient in request.recipients]]
+    return "".join([address.local_part + address.domain for address in addresses]).isprintable()
+
+
 def transaction_commands(
     request: DeliveryRequest,
     recipients: Sequence[QueuedRecipient],

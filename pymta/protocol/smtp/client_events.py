@@ -105,9 +105,13 @@ class RecipientReply:
 
 @frozen
 class Finished:
-    """A transaction is over; one reply per recipient, in the order of `begin`."""
+    """A transaction is over; one reply per recipient, in the order of `begin`.
+
+    `broke_line` tells that a line of the content was too long and was broken.
+    """
 
     replies: tuple[RecipientReply, ...]
+    broke_line: bool = False
 
 
 @frozen
