@@ -11,6 +11,9 @@ from pymta.qmgr.feedback import ConcurrencyLimits, Window
 from pymta.qmgr.jobs import Entry, Job, Message, Peer, SlotRules
 from pymta.qmgr.lanes import Lane, Shelf, lane_of
 
+# Shelves and lanes that stay for the next job of their size; each one is looked at in every choice.
+_KEPT_EMPTY = 3
+
 
 @frozen
 class RecipientPool:
@@ -180,19 +183,18 @@ class Transport:
 
     def offer(self, destination: Destination) -> None:
         """A destination may be served from now on, or with another job first."""
-        spent: int | None = None
-        for number, shelf in destination.shelves.items():
-            if shelf.head() is None:
-                shelf.item = None
+        shelves = destination.shelves
+        spent = 0
+        for number, shelf in shelves.items():
+            if not self._lane(number).offer(shelf):
                 spent = number
-            else:
-                self._lane(number).offer(shelf)
-        if spent is not None:
-            del destination.shelves[spent]
+        if spent and len(shelves) > _KEPT_EMPTY:
+            del shelves[spent]
 
     def take(self, now: float) -> Entry | None:
         """The next entry: of the oldest job that can be served, or of a small one that has earned its turn."""
-        self._place(now)
+        if self._unplaced:
+            self._place(now)
         current = self._current(now)
         if current is None:
             return None
@@ -211,14 +213,14 @@ class Transport:
 
     def _current(self, now: float) -> Peer | None:
         best: Peer | None = None
-        spent: int | None = None
+        spent = 0
         for number, lane in self.lanes.items():
             peer = lane.first(now)
             if peer is None:
                 spent = number
             elif best is None or peer.job.key < best.job.key:
                 best = peer
-        if spent is not None:
+        if spent and len(self.lanes) > _KEPT_EMPTY:
             del self.lanes[spent]
         return best
 

@@ -69,18 +69,18 @@ class Lane:
         self._places: list[tuple[Key, int, int, Shelf]] = []
         self._number = 0
 
-    def offer(self, shelf: Shelf) -> None:
-        """Have a shelf take part with its first peer."""
+    def offer(self, shelf: Shelf) -> bool:
+        """Have a shelf take part with its first peer, where it has one."""
         head = shelf.head()
         if head is None:
             shelf.item = None
-            return
+            return False
         place = shelf.item
-        if place is not None and place[0] is head.job.key and place[1] == head.turn:
-            return
-        self._number += 1
-        shelf.item = (head.job.key, head.turn, self._number, shelf)
-        heapq.heappush(self._places, shelf.item)
+        if place is None or place[0] is not head.job.key or place[1] != head.turn:
+            self._number += 1
+            shelf.item = (head.job.key, head.turn, self._number, shelf)
+            heapq.heappush(self._places, shelf.item)
+        return True
 
     def first(self, now: float) -> Peer | None:
         """The peer that is served next, of the destinations that may be served now."""
