@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any, TextIO
 
 from pymta.access import AccessSettings
@@ -20,8 +21,10 @@ from pymta.delivery.smtp_checks import LmtpCheckSettings, SmtpCheckSettings
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.smtp_tls_settings import LmtpTlsSettings, SmtpTlsSettings
 from pymta.dns.settings import DnsSettings
+from pymta.errors import ConfigError
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
+from pymta.qmgr.settings import TRANSPORT_PARAMETERS, transport_limits
 from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
 from pymta.smtpd import SmtpdSettings
 from pymta.smtpd.sasl_settings import SaslSettings
@@ -78,6 +81,8 @@ _BY_NAME = frozenset(
         "inet_interfaces",
         "inet_protocols",
         "lmtp_connection_cache_destinations",
+        "local_destination_concurrency_limit",
+        "local_destination_recipient_limit",
         "mail_owner",
         "mailbox_command_maps",
         "mailbox_transport_maps",
@@ -100,12 +105,25 @@ _BY_NAME = frozenset(
 
 def acted_on() -> frozenset[str]:
     """Every parameter that some service reads."""
-    return _BY_NAME.union(*(parameter_names(one) for one in SETTINGS))
+    of_transports = [f"transport_{name}" for name in TRANSPORT_PARAMETERS]
+    return _BY_NAME.union(of_transports, *(parameter_names(one) for one in SETTINGS))
 
 
 def problems(config: Config) -> list[Problem]:
-    """What `Config.check` finds, with what master.cf asks for in vain."""
-    return config.check(acted_on())
+    """What `Config.check` finds, and limits of transports that cannot be read."""
+    found = config.check(acted_on())
+    told = {problem.name for problem in found if problem.severity is Severity.ERROR}
+    return found + [problem for problem in _transport_problems(config) if problem.name not in told]
+
+
+def _transport_problems(config: Config) -> Iterator[Problem]:
+    """Of `default_...` and of each service's own; what a service has from the former is told once."""
+    for name in ("default", *dict.fromkeys(service.name for service in config.services)):
+        try:
+            transport_limits(name, config.transport_value)
+        except ConfigError as error:
+            if error.name and config.is_set(error.name):
+                yield Problem(Severity.ERROR, error.message, config.where(error.name), error.name)
 
 
 def report_problems(config: Config, stream: TextIO) -> int:

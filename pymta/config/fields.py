@@ -11,7 +11,7 @@ from pymta.config.settings import Config
 
 Settings = TypeVar("Settings")
 
-_KINDS = {"str": str, "raw": str, "int": int, "bool": bool, "time": float}
+_KINDS = {"str": str, "raw": str, "int": int, "bool": bool, "time": float, "delay": float}
 
 
 def build(cls: type[Settings], config: Config) -> Settings:

@@ -22,11 +22,12 @@ _TEMPLATE = "transport_"
 class Parameter:
     """One line of the registry.
 
-    `type` is `str`, `raw` (text whose `$` stay), `int`, `bool` or `time`. Limits of zero are none; for text they
-    are lengths. `kind` tells `builtin` parameters, which are Postfix's, from pymta's `own`, those of a transport
-    (`service`, with `template` for all transports), old names that newer defaults still look at (`legacy`), names
-    that nothing reads any more (`obsolete`), names of the next release (`future`) and those that cannot be set
-    (`readonly`). `guard` says when it is unsafe to skip the parameter; see `pymta.config.checks`.
+    `type` is `str`, `raw` (text whose `$` stay), `int`, `bool`, `time` or `delay` (that has fractions). Limits of
+    zero are none; for text they are lengths. `kind` tells `builtin` parameters, which are Postfix's, from pymta's
+    `own`, those of a transport (`service`, with `template` for all transports), old names that newer defaults still
+    look at (`legacy`), names that nothing reads any more (`obsolete`), names of the next release (`future`) and
+    those that cannot be set (`readonly`). `guard` says when it is unsafe to skip the parameter; see
+    `pymta.config.checks`.
     """
 
     name: str
@@ -45,6 +46,8 @@ class Parameter:
             return values.parse_int(text, self.minimum, self.maximum)
         if self.type == "time":
             return values.parse_time(text, self.default_unit, self.minimum, self.maximum)
+        if self.type == "delay":
+            return values.parse_delay(text)
         return values.check_length(text, self.minimum, self.maximum)
 
     @property

@@ -9,6 +9,7 @@ from pymta.config.macros import balanced
 
 _INTEGER = re.compile(r"\s*[+-]?[0-9]+", re.ASCII)
 _TIME = re.compile(r"\s*\+?([0-9]+)([a-zA-Z]?)", re.ASCII)
+_DELAY = re.compile(r"\s*\+?([0-9]{1,18}(?:\.[0-9]{0,18})?|\.[0-9]{1,18})([smhdw]?)", re.ASCII)
 _UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 _LARGEST_INTEGER = 2**63 - 1
 _LARGEST_TIME = 2**31 - 1
@@ -46,6 +47,15 @@ def parse_time(text: str, default_unit: str = "s", minimum: int = 0, maximum: in
         raise ValueError(f'found "{text}", expected at most {_LARGEST_TIME} seconds')
     _check_limits(text, seconds, minimum, maximum, " seconds")
     return float(seconds)
+
+
+def parse_delay(text: str) -> float:
+    """Seconds from a time that may have a fraction: `0.25`, `1.5s`, `2m`. Raises ValueError."""
+    match = _DELAY.fullmatch(text)
+    seconds = float(match[1]) * _UNITS[match[2] or "s"] if match else -1.0
+    if not 0 <= seconds <= _LARGEST_TIME:
+        raise ValueError(f'found "{text[:60]}", expected a time such as 0.25s, 30s or 5m')
+    return seconds
 
 
 def check_length(text: str, minimum: int, maximum: int) -> str:

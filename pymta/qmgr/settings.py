@@ -3,14 +3,36 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import TypeVar
 
+from pymta.config.values import parse_delay, parse_time
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 from pymta.qmgr.backoff import Backoff
 from pymta.qmgr.feedback import ConcurrencyLimits, Feedback
 from pymta.qmgr.scheduler import RecipientPool, SlotRules, TransportLimits
 
-_UNITS = {"s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+T = TypeVar("T")
+
+# What `transport_limits` reads, as `<transport>_...`.
+TRANSPORT_PARAMETERS = (
+    "delivery_slot_cost",
+    "delivery_slot_discount",
+    "delivery_slot_loan",
+    "destination_concurrency_failed_cohort_limit",
+    "destination_concurrency_limit",
+    "destination_concurrency_negative_feedback",
+    "destination_concurrency_positive_feedback",
+    "destination_rate_delay",
+    "destination_recipient_limit",
+    "extra_recipient_limit",
+    "initial_destination_concurrency",
+    "minimum_delivery_slots",
+    "recipient_limit",
+    "recipient_refill_delay",
+    "recipient_refill_limit",
+    "transport_rate_delay",
+)
 
 
 @frozen
@@ -60,31 +82,20 @@ def transport_limits(name: str, value: Callable[[str, str], str], processes: int
             raise ConfigError(f"{text!r}: a number of 0 or more is expected", name=f"{name}_{parameter}")
         return int(text)
 
-    def delay(parameter: str) -> float:
-        text = value(name, parameter).strip()
-        amount, unit = (text[:-1], text[-1]) if text[-1:] in _UNITS else (text, "s")
+    def parsed(parse: Callable[[str], T], parameter: str) -> T:
         try:
-            seconds = float(amount) * _UNITS[unit]
-        except ValueError:
-            seconds = -1.0
-        if not 0 <= seconds < 1e9:
-            raise ConfigError(f"{text!r}: a time such as 2s is expected", name=f"{name}_{parameter}")
-        return seconds
-
-    def feedback(parameter: str) -> Feedback:
-        try:
-            return Feedback.parse(value(name, parameter))
+            return parse(value(name, parameter))
         except ValueError as error:
             raise ConfigError(str(error), name=f"{name}_{parameter}") from error
 
-    destination_delay = delay("destination_rate_delay")
+    destination_delay = parsed(parse_delay, "destination_rate_delay")
     limit = number("destination_concurrency_limit")
     concurrency = ConcurrencyLimits(
         initial=max(1, number("initial_destination_concurrency")),
         # One delivery at a time, so that one that fails is a whole cohort.
         limit=1 if destination_delay else limit,
-        positive=feedback("destination_concurrency_positive_feedback"),
-        negative=feedback("destination_concurrency_negative_feedback"),
+        positive=parsed(Feedback.parse, "destination_concurrency_positive_feedback"),
+        negative=parsed(Feedback.parse, "destination_concurrency_negative_feedback"),
         failed_cohorts=number("destination_concurrency_failed_cohort_limit"),
     )
     return TransportLimits(
@@ -92,7 +103,7 @@ def transport_limits(name: str, value: Callable[[str, str], str], processes: int
         recipients=number("destination_recipient_limit"),
         processes=processes,
         destination_delay=destination_delay,
-        transport_delay=delay("transport_rate_delay"),
+        transport_delay=parsed(parse_delay, "transport_rate_delay"),
         slots=SlotRules(
             cost=number("delivery_slot_cost"),
             loan=number("delivery_slot_loan"),
@@ -103,6 +114,6 @@ def transport_limits(name: str, value: Callable[[str, str], str], processes: int
             limit=number("recipient_limit"),
             extra=number("extra_recipient_limit"),
             refill_limit=max(1, number("recipient_refill_limit")),
-            refill_delay=delay("recipient_refill_delay"),
+            refill_delay=parsed(parse_time, "recipient_refill_delay"),
         ),
     )

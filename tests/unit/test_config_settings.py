@@ -33,7 +33,7 @@ def test_registry_has_the_names_of_postfix() -> None:
     assert len([line for line in parameters().values() if line.kind != "own"]) == 1063
     assert list(parameters()) == sorted(parameters())
     for name, line in parameters().items():
-        assert line.type in ("str", "raw", "int", "bool", "time"), name
+        assert line.type in ("str", "raw", "int", "bool", "time", "delay"), name
         assert line.kind in ("builtin", "service", "template", "legacy", "obsolete", "future", "readonly", "own"), name
         feature = line.guard.partition("@")[2]
         assert not feature or feature in parameters(), name

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.config.values import late_comment, parse_bool, parse_int, parse_time, split_list
+from pymta.config.values import late_comment, parse_bool, parse_delay, parse_int, parse_time, split_list
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,19 @@ def test_time(text: str, unit: str, seconds: float) -> None:
 def test_bad_time(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected (a time|at most)"):
         parse_time(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("0", 0), ("2", 2), ("0.25", 0.25), (".5s", 0.5), ("1.5m", 90), ("2h", 7200), ("1.", 1)]
+)
+def test_delay(text: str, seconds: float) -> None:
+    assert parse_delay(text) == seconds
+
+
+@pytest.mark.parametrize("text", ["", ".", "s", "-1", "250ms", "1e3", "nan", "inf", "1 s", "9" * 5000, "99999d", "٣"])
+def test_bad_delay(text: str) -> None:
+    with pytest.raises(ValueError, match="expected a time such as"):
+        parse_delay(text)
 
 
 def test_time_limits() -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import cast
 
 import pytest
 
+from pymta.app.problems import problems
 from pymta.config import Config
 from pymta.model.address import Address
 from pymta.model.queue import QueuedRecipient
@@ -143,12 +145,15 @@ EXPECTED = TransportLimits(
 )
 
 
+def families(prefix: str) -> dict[str, str]:
+    if prefix == "default_":
+        return FAMILIES
+    return {prefix + name.removeprefix("default_"): value for name, value in FAMILIES.items()}
+
+
 @pytest.mark.parametrize("prefix", ["default_", "slow_"])
 def test_every_limit_has_its_form_for_all_transports_and_for_one(prefix: str) -> None:
-    values = {prefix + name.removeprefix("default_"): value for name, value in FAMILIES.items()}
-    if prefix == "default_":
-        values["initial_destination_concurrency"] = values.pop("default_initial_destination_concurrency")
-    config = Config.from_values(values)
+    config = Config.from_values(families(prefix))
     assert transport_limits("slow", config.transport_value) == EXPECTED
     other = transport_limits("smtp", config.transport_value)
     assert (other == EXPECTED) is (prefix == "default_")
@@ -162,3 +167,29 @@ def test_a_rate_delay_means_one_delivery_at_a_time() -> None:
     assert scheduler.submit(Long("m", unread=0), "slow", "a", "a", [BOB] * 100, 0.0) == 2
     assert scheduler.next(0.0) is not None
     assert scheduler.next(0.0) is None
+
+
+def told(main: str, folder: Path) -> list[str]:
+    (folder / "main.cf").write_text(main)
+    (folder / "master.cf").write_text("slow unix - - n - - smtp\nsmtp unix - - n - - smtp\n")
+    return [str(problem) for problem in problems(Config.load(folder))]
+
+
+@pytest.mark.parametrize("prefix", ["default_", "slow_", "smtp_"])
+def test_a_check_knows_that_limits_of_transports_are_acted_on(prefix: str, tmp_path: Path) -> None:
+    assert told("".join(f"{name} = {value}\n" for name, value in families(prefix).items()), tmp_path) == []
+
+
+FOUND = [
+    ("slow_destination_rate_delay = 250ms", 'found "250ms", expected a time such as 0.25s, 30s or 5m'),
+    ("default_destination_rate_delay = 250ms", 'found "250ms", expected a time such as 0.25s, 30s or 5m'),
+    ("smtp_recipient_limit = many", "'many': a number of 0 or more is expected"),
+    ("slow_destination_concurrency_positive_feedback = 2", "'2': the feedback must be from 0 to 1"),
+    ("default_destination_concurrency_negative_feedback = 3/2", "'3/2': the feedback must be from 0 to 1"),
+]
+
+
+@pytest.mark.parametrize(("line", "message"), FOUND)
+def test_a_check_tells_of_limits_that_cannot_be_read(line: str, message: str, tmp_path: Path) -> None:
+    name = line.partition(" ")[0]
+    assert told(line + "\n", tmp_path) == [f"error: main.cf:1: {name}: {message}"]
