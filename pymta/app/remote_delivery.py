@@ -29,13 +29,12 @@ class DeliveryRoles:
         self._numbers: dict[Link, int] = {}
         self._there = asyncio.Event()
 
-    def knows(self, link: Link) -> bool:
-        return link in self._calls
-
-    def add(self, link: Link, number: int) -> None:
-        self._calls[link] = Calls(link)
+    def add(self, link: Link, number: int) -> Calls:
+        """What the process is asked goes through the result, and so must what it answers."""
+        calls = self._calls[link] = Calls(link)
         self._numbers[link] = number
         self._there.set()
+        return calls
 
     def remove(self, link: Link) -> None:
         """A process ended; nobody knows what became of the deliveries it had: each of them fails."""
@@ -45,9 +44,6 @@ class DeliveryRoles:
             calls.lost()
         if not self._calls:
             self._there.clear()
-
-    def answered(self, link: Link, number: int, head: bytes) -> None:
-        self._calls[link].answered(number, head)
 
     async def ask(self, request: DeliveryRequest, body: bytes) -> Any:
         """Raises LinkLost where the process ended meanwhile, DeliveryError where there is none."""
@@ -89,18 +85,22 @@ class RemoteAgent:
             data = content.data
             body = b"".join([chunk async for chunk in content.chunks()]) if data is None else data
         try:
-            return _results(await self._roles.ask(request, body))
+            answer = await self._roles.ask(request, body)
         except LinkLost:
             return _nobody_knows(request)
+        if isinstance(answer, str):
+            raise DeliveryError(answer)
+        return unpack_results(answer)
 
     def begin(self, request: DeliveryRequest, content: Content, done: Done) -> bool:
         """The same where a process is there; content from the database is fetched first."""
 
         def answered(head: bytes | LinkLost) -> None:
-            try:
-                done(_nobody_knows(request) if isinstance(head, LinkLost) else _results(loads(head)))
-            except DeliveryError as error:
-                done(error)
+            if isinstance(head, LinkLost):
+                done(_nobody_knows(request))
+                return
+            answer = loads(head)
+            done(DeliveryError(answer) if isinstance(answer, str) else unpack_results(answer))
 
         def fetched(data: bytes | SpoolError) -> None:
             if isinstance(data, SpoolError):
@@ -123,12 +123,6 @@ class RemoteAgent:
         except Exception as error:
             answer = error
         done(answer)
-
-
-def _results(answer: Any) -> Sequence[DeliveryResult]:
-    if isinstance(answer, str):
-        raise DeliveryError(answer)
-    return unpack_results(answer)
 
 
 def _nobody_knows(request: DeliveryRequest) -> list[DeliveryResult]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from functools import partial
 from pathlib import Path
 
 from pymta.app.remote_counts import ClientCounts
@@ -14,6 +15,7 @@ from pymta.app.remote_values import dumps, loads
 from pymta.ports import Log
 from pymta.qmgr import QueueManager
 from pymta.runtime.ipc import Link, LinkListener
+from pymta.runtime.ipc_calls import Calls
 from pymta.spool import SqliteSpool
 
 _CLOSING_SECONDS = 5.0
@@ -67,14 +69,13 @@ class RoleServer:
             link.receive = end.receive
             link.send(Kind.WELCOME, 0, dumps((self._spool.last_id_time, self._spool.instance)))
         elif role == DELIVERY:
-            link.receive = self._from_delivery
             link.send(Kind.WELCOME, 0, dumps(()))
-            self._delivery.add(link, number)
+            link.receive = partial(self._from_delivery, self._delivery.add(link, number))
             self._hosts.add(link)
 
-    def _from_delivery(self, link: Link, kind: int, number: int, head: bytes, body: bytes) -> None:
+    def _from_delivery(self, calls: Calls, link: Link, kind: int, number: int, head: bytes, body: bytes) -> None:
         if kind == Kind.RESULTS:
-            self._delivery.answered(link, number, head)
+            calls.answered(number, head)
         elif kind == Kind.HOST:
             self._hosts.told(link, number, head, body)
 

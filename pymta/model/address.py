@@ -47,7 +47,9 @@ class Address:
 
     def quoted(self) -> str:
         """The form for the wire and for headers, without angle brackets; quoted where RFC 5321 asks for it."""
-        local_part = quote_local_part(self.local_part)
+        local_part = self.local_part
+        if local_part and not _DOT_STRING.fullmatch(local_part):
+            local_part = _quote(local_part)
         return f"{local_part}@{self.domain}" if self.domain else local_part
 
     def with_domain(self, domain: str) -> Address:
@@ -58,7 +60,8 @@ class Address:
 
     def folded(self) -> str:
         """`str(self)` in lower case: the key under which tables are asked."""
-        return str(self).casefold() if not self.is_ascii else str(self).lower()
+        text = f"{self.local_part}@{self.domain}" if self.domain else self.local_part
+        return text.lower() if text.isascii() else text.casefold()
 
 
 NULL_SENDER = Address("", "")
@@ -66,6 +69,8 @@ NULL_SENDER = Address("", "")
 
 def quote_local_part(local_part: str) -> str:
     """Quote `local_part` unless it is a Dot-string (RFC 5321 4.1.2); the empty string stays empty."""
-    if not local_part or _DOT_STRING.fullmatch(local_part):
-        return local_part
+    return local_part if not local_part or _DOT_STRING.fullmatch(local_part) else _quote(local_part)
+
+
+def _quote(local_part: str) -> str:
     return '"' + _NEEDS_BACKSLASH.sub(r"\\\1", local_part) + '"'

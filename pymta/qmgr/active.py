@@ -21,6 +21,7 @@ from pymta.qmgr.routing import duplicate_key
 _KEYS_AT_ONCE = 20_000
 
 _UNTRACED = Trace.NONE
+_UNSAID = Notify.DEFAULT
 
 Result = tuple[QueuedRecipient, DeliveryResult]
 
@@ -170,7 +171,9 @@ class ActiveMessage:
             if self.ends_with_report(result):
                 return
         if result.outcome is Outcome.SENT:
-            if self._is_reported(recipient.notify, confirm_delay_cleared) and not result.dsn_relayed:
+            notify = recipient.notify
+            is_plain = notify is _UNSAID and not confirm_delay_cleared
+            if not is_plain and self._is_reported(notify, confirm_delay_cleared) and not result.dsn_relayed:
                 self.successes.append((recipient, result))
             else:
                 self.done.append(recipient.number)
@@ -190,11 +193,11 @@ class ActiveMessage:
 
     def _is_reported(self, notify: Notify, confirm_delay_cleared: bool) -> bool:
         """Whether the sender hears of a delivery: on demand, and after a delay warning where that is set."""
-        if notify is not Notify.DEFAULT and Notify.SUCCESS in notify:
+        if notify is not _UNSAID and Notify.SUCCESS in notify:
             return True
         if not confirm_delay_cleared or self.entry.warned_time is None:
             return False
-        return notify is Notify.DEFAULT or Notify.DELAY in notify
+        return notify is _UNSAID or Notify.DELAY in notify
 
     def expire(self) -> None:
         """Turn what is deferred into failures."""

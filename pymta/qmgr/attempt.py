@@ -9,7 +9,6 @@ from pymta.errors import SpoolError
 from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueueEntry
 from pymta.ports import Log
-from pymta.qmgr import lines
 from pymta.qmgr.scheduler import Entry, Problem
 
 _SUSPENDED = "delivery temporarily suspended: "
@@ -32,9 +31,10 @@ def conclusion(answer: Answer, delivery: Entry, log: Log) -> tuple[Sequence[Deli
     elif isinstance(answer, Exception):
         log.error(f"{delivery.queue_id}: transport {delivery.transport} failed: {answer!r}")
         return [_failure(recipient.number) for recipient in delivery.recipients], _TRANSPORT_FAILED
+    outcome = _destination_outcome(answer)
     if [result.number for result in answer] == [recipient.number for recipient in delivery.recipients]:
-        return answer, _destination_outcome(answer)
-    return _complete(answer, delivery, log), _destination_outcome(answer)
+        return answer, outcome
+    return _complete(answer, delivery, log), outcome
 
 
 def _complete(results: Sequence[DeliveryResult], delivery: Entry, log: Log) -> list[DeliveryResult]:
@@ -80,8 +80,6 @@ def _destination_outcome(results: Sequence[DeliveryResult]) -> Problem | bool:
     return bool(results)
 
 
-def judged(result: DeliveryResult, *, soft_bounce: bool, is_probe: bool) -> tuple[DeliveryResult, str]:
-    """What counts, and the word for the log: with `soft_bounce` what would bounce waits instead, but for probes."""
-    if not soft_bounce or is_probe or result.outcome is not Outcome.BOUNCED:
-        return result, lines.status_word(result.outcome, is_probe=is_probe)
-    return replace(result, outcome=Outcome.DEFERRED, status="4" + result.status[1:]), "SOFTBOUNCE"
+def softened(result: DeliveryResult) -> DeliveryResult:
+    """What would bounce waits instead (postconf(5) soft_bounce)."""
+    return replace(result, outcome=Outcome.DEFERRED, status="4" + result.status[1:])

@@ -10,7 +10,7 @@ from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.queue import QueuedRecipient
 from pymta.ports import DeliveryAgent, Log
 from pymta.qmgr.active import ActiveMessage
-from pymta.qmgr.attempt import Answer, conclusion, judged, make_request
+from pymta.qmgr.attempt import Answer, conclusion, make_request, softened
 from pymta.qmgr.lines import OutcomeLines
 from pymta.qmgr.parts import Parts
 from pymta.qmgr.scheduler import Entry, Problem
@@ -153,9 +153,12 @@ class Deliveries:
         settings = self._settings
         log = self._delivery_log(transport)
         lines = OutcomeLines(message, handed, self._clock.now(), settings.delay_logging_resolution_limit)
+        softens = settings.soft_bounce and not message.is_probe
         for recipient, result in zip(recipients, results, strict=True):
-            result, logged = judged(result, soft_bounce=settings.soft_bounce, is_probe=message.is_probe)
-            for line in lines.of(recipient, result, logged):
+            status = ""
+            if softens and result.outcome is Outcome.BOUNCED:
+                result, status = softened(result), "SOFTBOUNCE"
+            for line in lines.of(recipient, result, status):
                 log.info(line)
             message.note(recipient, result, confirm_delay_cleared=settings.confirm_delay_cleared)
         self._supply.in_core -= len(results)

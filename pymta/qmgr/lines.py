@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from pymta.model.delivery import DeliveryResult, Outcome
-from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId
+from pymta.model.delivery import DeliveryPart, DeliveryResult, Outcome
+from pymta.model.queue import QueuedRecipient, QueueEntry
 from pymta.qmgr.active import ActiveMessage
 
 _SIGNIFICANT = ((10_000_000, 0), (1_000_000, 1), (100_000, 2), (10_000, 3), (1_000, 4), (100, 5))
@@ -27,11 +27,11 @@ class OutcomeLines:
     `resolution` is delay_logging_resolution_limit. What recipients have in common is put together once.
     """
 
-    __slots__ = ("_before", "_of", "_queue", "_resolution", "_spent", "_where", "is_probe", "queue_id")
+    __slots__ = ("_before", "_is_probe", "_of", "_queue", "_resolution", "_spent", "_where", "queue_id")
 
     def __init__(self, message: ActiveMessage, handed: float, now: float, resolution: int) -> None:
         self.queue_id = message.queue_id
-        self.is_probe = message.is_probe
+        self._is_probe = message.is_probe
         self._before = message.start - message.entry.arrival_time
         self._queue = handed - message.start
         self._spent = now - handed
@@ -39,59 +39,50 @@ class OutcomeLines:
         self._of: tuple[object, ...] = ()
         self._where = ""
 
-    def of(self, target: QueuedRecipient, result: DeliveryResult, status: str) -> Iterable[str]:
-        """One line, or one for each address that the recipient was expanded to."""
+    def of(self, target: QueuedRecipient, result: DeliveryResult, status: str = "") -> Iterable[str]:
+        """One line, or one for each address that the recipient was expanded to.
+
+        `status` is what `status=` says of the recipient, where that is not the word for its outcome.
+        """
         of = result.relay, result.connection_use, result.connect_seconds, result.transfer_seconds
         if of != self._of:
             self._of = of
-            transfer = result.transfer_seconds or self._spent - result.connect_seconds
-            delays = self._before, self._queue, result.connect_seconds, transfer
-            self._where = _where(result, delays, self._resolution)
+            self._where = self._where_of(result)
         if result.parts:
-            return parts(self.queue_id, target, result, self._where, is_probe=self.is_probe)
-        return (recipient(self.queue_id, target, result, self._where, status),)
-
-
-def recipient(queue_id: QueueId, target: QueuedRecipient, result: DeliveryResult, where: str, status: str) -> str:
-    """One recipient's outcome."""
-    address, original = target.address, target.original
-    said = f", orig_to=<{original.quoted()}>" if original is not address and original != address else ""
-    return f"{queue_id}: to=<{address.quoted()}>{said}, {where}, dsn={result.status}, status={status} ({result.reason})"
-
-
-def status_word(outcome: Outcome, *, is_probe: bool) -> str:
-    """What `status=` says; of a probe, whether it could have been delivered now."""
-    if is_probe:
-        return "deliverable" if outcome is Outcome.SENT else "undeliverable"
-    return outcome._value_
-
-
-def parts(
-    queue_id: QueueId,
-    target: QueuedRecipient,
-    result: DeliveryResult,
-    where: str,
-    *,
-    is_probe: bool = False,
-) -> Iterator[str]:
-    """The outcomes of the addresses that a recipient was expanded to (an alias), which the log has in its place."""
-    for part in result.parts:
-        original = f", orig_to=<{target.original.quoted()}>" if target.original != part.address else ""
-        yield (
-            f"{queue_id}: to=<{part.address.quoted()}>{original}, {where}, dsn={part.status},"
-            f" status={status_word(part.outcome, is_probe=is_probe)} ({part.reason})"
+            return self._of_parts(target, result.parts)
+        address, original = target.address, target.original
+        said = f", orig_to=<{original.quoted()}>" if original is not address and original != address else ""
+        return (
+            f"{self.queue_id}: to=<{address.quoted()}>{said}, {self._where}, dsn={result.status},"
+            f" status={status or self._status(result.outcome)} ({result.reason})",
         )
 
+    def _of_parts(self, target: QueuedRecipient, parts: Iterable[DeliveryPart]) -> Iterator[str]:
+        """The outcomes of the addresses that a recipient was expanded to (an alias), which the log has in its place."""
+        for part in parts:
+            original = f", orig_to=<{target.original.quoted()}>" if target.original != part.address else ""
+            yield (
+                f"{self.queue_id}: to=<{part.address.quoted()}>{original}, {self._where}, dsn={part.status},"
+                f" status={self._status(part.outcome)} ({part.reason})"
+            )
 
-def _where(result: DeliveryResult, delays: tuple[float, float, float, float], resolution: int) -> str:
-    """`delays` are before the queue manager, in it, for the connection, for the transfer."""
-    reused = f", conn_use={result.connection_use}" if result.connection_use > 1 else ""
-    before, queued, connecting, transfer = delays
-    return (
-        f"relay={result.relay}{reused}, delay={seconds(before + queued + connecting + transfer, resolution)},"
-        f" delays={seconds(before, resolution)}/{seconds(queued, resolution)}"
-        f"/{seconds(connecting, resolution)}/{seconds(transfer, resolution)}"
-    )
+    def _status(self, outcome: Outcome) -> str:
+        """The word for an outcome; of a probe, whether it could have been delivered now."""
+        if self._is_probe:
+            return "deliverable" if outcome is Outcome.SENT else "undeliverable"
+        return outcome._value_
+
+    def _where_of(self, result: DeliveryResult) -> str:
+        """The delays are before the queue manager, in it, for the connection, for the transfer."""
+        reused = f", conn_use={result.connection_use}" if result.connection_use > 1 else ""
+        before, queued, connecting = self._before, self._queue, result.connect_seconds
+        transfer = result.transfer_seconds or self._spent - connecting
+        resolution = self._resolution
+        return (
+            f"relay={result.relay}{reused}, delay={seconds(before + queued + connecting + transfer, resolution)},"
+            f" delays={seconds(before, resolution)}/{seconds(queued, resolution)}"
+            f"/{seconds(connecting, resolution)}/{seconds(transfer, resolution)}"
+        )
 
 
 def seconds(delay: float, resolution: int) -> str:

@@ -235,7 +235,8 @@ class QueueManager:
 
     def _planned(self, message: ActiveMessage) -> None:
         self._deliveries.start_soon()
-        self._endings.advance(message)
+        if not message.waiting or message.unread or message.done or message.is_withdrawn:
+            self._endings.advance(message)
 
     def _dismiss(self, message: ActiveMessage, due: float | None) -> None:
         """A message has ended, for now where it is `due` again."""

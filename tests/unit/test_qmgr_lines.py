@@ -62,14 +62,14 @@ def test_recipient_line() -> None:
         'QID: to=<"a b"@x.example>, orig_to=<list@x.example>, relay=mx[192.0.2.1]:25, conn_use=3, delay=14,'
         " delays=0.03/0/1/13, dsn=4.4.2, status=deferred (lost connection)"
     )
-    assert list(of_delivery.of(target, result, "deferred")) == [expected]
+    assert list(of_delivery.of(target, result)) == [expected]
     # The next recipient of the delivery may have gone elsewhere.
     other = replace(result, relay="none", connection_use=1, connect_seconds=0.0, transfer_seconds=0.0)
-    assert list(of_delivery.of(target, other, "deferred")) == [
+    assert list(of_delivery.of(target, other)) == [
         'QID: to=<"a b"@x.example>, orig_to=<list@x.example>, relay=none, delay=20,'
         " delays=0.03/0/0/20, dsn=4.4.2, status=deferred (lost connection)"
     ]
-    assert list(of_delivery.of(target, result, "deferred")) == [expected]
+    assert list(of_delivery.of(target, result)) == [expected]
 
 
 def test_message_lines() -> None:
