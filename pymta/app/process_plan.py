@@ -53,7 +53,8 @@ def role_counts(config: Config, cores: int) -> tuple[int, int]:
     """How many smtpd and delivery processes: what is set, else by cores; never more than master.cf's limits.
 
     The queue manager keeps one core busy when three smtpd and two delivery processes do theirs: more are of no use
-    where every message passes all three.
+    where every message passes all three. Without delivery processes it delivers itself: where two cores are all there
+    is, passing messages on costs more than a third process gains.
     """
     settings = build(ProcessSettings, config)
     plan = make_plan(config)
@@ -65,12 +66,12 @@ def role_counts(config: Config, cores: int) -> tuple[int, int]:
         if one.command in SMTP_COMMANDS
     ]
     return (
-        _count(settings.smtpd_processes or min(max(1, cores // 2), 3), smtpd, MOST_SMTPD),
-        _count(settings.delivery_processes or min(max(1, cores // 3), 2), smtp, MOST_SMTPD),
+        max(1, _count(settings.smtpd_processes or min(max(1, cores // 2), 3), smtpd, MOST_SMTPD)),
+        _count(settings.delivery_processes or min(cores // 3, 2), smtp, MOST_SMTPD),
     )
 
 
 def _count(wanted: int, limits: Sequence[int], most: int) -> int:
     """At most what the most generous of the services allows; 0 is no limit."""
     allowed = most if 0 in limits else max(limits, default=1)
-    return max(1, min(wanted, allowed, most))
+    return min(wanted, allowed, most)

@@ -52,6 +52,7 @@ class Instance:
     sockets: Sockets
     keys: PemFiles
     smtpd_processes: int
+    delivery_processes: int
 
     @property
     def places(self) -> SpoolPlaces:
@@ -70,7 +71,7 @@ def _faults(restarted: bool) -> Faults:
 
 
 def qmgr_main(instance: Instance, channel: Channel, restarted: bool) -> int:
-    """The spool, the queue manager and everything that is delivered with other users' rights; no network but DNS."""
+    """The spool, the queue manager and everything that no delivery process delivers."""
     if restarted:
         take_over_actions(instance.actions)
     close_sockets(instance.sockets)
@@ -91,7 +92,7 @@ async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
         faults=_faults(restarted),
         place=Place(
             serves_clients=False,
-            smtp_agent=RemoteAgent(roles),
+            smtp_agent=RemoteAgent(roles) if instance.delivery_processes else None,
             id_slots=ID_SLOTS,
             reload=supervisor.ask_reload,
             pid=instance.supervisor,

@@ -50,6 +50,7 @@ class System:
             sockets=sockets,
             keys=keys,
             smtpd_processes=smtpd,
+            delivery_processes=delivery,
         )
         roles = [Role("qmgr", self._qmgr, start=0, stop=1)]
         roles += [

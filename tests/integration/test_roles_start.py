@@ -107,7 +107,7 @@ def test_a_port_that_is_taken_is_told_at_once(tmp_path: Path, model: str) -> Non
 @pytest.mark.parametrize("role", ["qmgr", "delivery-1"])
 def test_without_every_role_nobody_is_served(tmp_path: Path, role: str) -> None:
     """One role is stopped as soon as it is there: clients are refused until it goes on."""
-    system = PymtaSystem(tmp_path / "held", {"process_model": "roles"})
+    system = PymtaSystem(tmp_path / "held", {"process_model": "roles", "delivery_processes": "1"})
     system.prepare()
     system.process = subprocess.Popen(
         _command(system, "run"), cwd=REPOSITORY, stdout=subprocess.PIPE, start_new_session=True

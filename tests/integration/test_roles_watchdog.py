@@ -23,6 +23,7 @@ def test_a_process_that_hangs_is_killed_and_its_work_is_done(pymta_system: Start
         system = pymta_system(
             {
                 "process_model": "roles",
+                "delivery_processes": "1",
                 "process_watchdog_time": "1s",
                 "relayhost": f"[127.0.0.1]:{sink.port}",
                 "mydestination": "",

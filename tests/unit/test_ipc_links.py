@@ -131,7 +131,9 @@ def config(*services: str, **values: str) -> Config:
     return Config(entries, tuple(parsed))
 
 
-@pytest.mark.parametrize(("cores", "counts"), [(1, (1, 1)), (2, (1, 1)), (4, (2, 1)), (8, (3, 2)), (64, (3, 2))])
+@pytest.mark.parametrize(
+    ("cores", "counts"), [(1, (1, 0)), (2, (1, 0)), (3, (1, 1)), (4, (2, 1)), (8, (3, 2)), (64, (3, 2))]
+)
 def test_the_number_of_processes_follows_the_cores(cores: int, counts: tuple[int, int]) -> None:
     assert role_counts(config(), cores) == counts
 
@@ -140,15 +142,15 @@ def test_the_number_of_processes_follows_the_cores(cores: int, counts: tuple[int
     ("services", "values", "counts"),
     [
         ((), {"smtpd_processes": "5", "delivery_processes": "4"}, (5, 4)),
-        ((), {"smtpd_processes": "500"}, (63, 1)),
-        ((), {"smtpd_processes": "5", "default_process_limit": "2"}, (2, 1)),
+        ((), {"smtpd_processes": "500", "delivery_processes": "500"}, (63, 63)),
+        ((), {"smtpd_processes": "5", "delivery_processes": "1", "default_process_limit": "2"}, (2, 1)),
         (
             ("25 inet n - n - 3 smtpd", "smtp unix - - n - 2 smtp"),
             {"smtpd_processes": "9", "delivery_processes": "9"},
             (3, 2),
         ),
-        (("25 inet n - n - 0 smtpd", "smtp unix - - n - 2 smtp"), {"smtpd_processes": "9"}, (9, 1)),
-        (("25 inet n - n - 1 smtpd", "26 inet n - n - 4 smtpd"), {"smtpd_processes": "9"}, (4, 1)),
+        (("25 inet n - n - 0 smtpd", "smtp unix - - n - 2 smtp"), {"smtpd_processes": "9"}, (9, 0)),
+        (("25 inet n - n - 1 smtpd", "26 inet n - n - 4 smtpd"), {"smtpd_processes": "9"}, (4, 0)),
     ],
 )
 def test_what_is_set_counts_within_the_limits_of_master_cf(
