@@ -88,6 +88,17 @@ def test_the_handshake_tells_what_the_server_can(talk: Callable[..., Talk]) -> N
     assert t.event is PAUSED
 
 
+def test_the_answers_to_a_thousand_recipients_may_come_at_once(talk: Callable[..., Talk]) -> None:
+    t = talk().open()
+    to = [f"user{number}@x.org" for number in range(1000)]
+    assert t.begin(*to).count("RCPT TO") == 1000
+    t.hear("250 ok\r\n" * 1001 + "354 go on\r\n")
+    assert isinstance(t.event, SendContent)
+    t.content()
+    t.hear("250 queued\r\n")
+    assert _outcome(t.event) == [("END_OF_DATA", 250)] * 1000
+
+
 @pytest.mark.parametrize(
     ("options", "dialogue"),
     [

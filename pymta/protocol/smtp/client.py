@@ -131,10 +131,7 @@ class ClientSession:
     def receive_data(self, data: bytes) -> None:
         reader, expected = self._reader, self._expected
         reader.feed(data)
-        while expected:
-            reply = reader.next_reply()
-            if reply is None:
-                break
+        while expected and (reply := reader.next_reply()) is not None:
             phase, number = expected.popleft()
             if reply.code in (0, 421):
                 self.is_reusable = False
@@ -196,7 +193,8 @@ class ClientSession:
         )
         self._needs_reset = False
         encoder = ContentEncoder(options.line_limit, for_data=not chunked)
-        transaction = Transaction(commands, [None] * len(recipients), encoder, probe, chunked)
+        is_plain = offered.pipelining and probe is None and not chunked
+        transaction = Transaction(deque(commands), [None] * len(recipients), encoder, probe, chunked, is_plain)
         self._transactions.append(transaction)
         self._send_commands(transaction)
         # Behind another message this would be an event out of turn.
@@ -259,12 +257,13 @@ class ClientSession:
         """Everything up to DATA at once, or the next command alone where the server does not pipeline."""
         commands = transaction.commands
         if self.capabilities.pipelining:
-            self._output.append(b"".join([line for _, _, line in commands]))
-            self._expected.extend([(phase, number) for phase, number, _ in commands])
+            self._output.append(b"".join([line for _, line in commands]))
+            self._expected.extend([step for step, _ in commands])
             commands.clear()
         elif commands:
-            phase, number, line = commands.popleft()
-            self._command(phase, line, number)
+            step, line = commands.popleft()
+            self._output.append(line)
+            self._expected.append(step)
 
     # The handshake.
 
@@ -357,7 +356,8 @@ class ClientSession:
         if not reply.is_positive:
             self._needs_reset = True
             transaction.decide_open(Phase.MAIL, reply)
-        self._go_on(transaction)
+        if not transaction.is_plain:
+            self._go_on(transaction)
 
     def _on_rcpt(self, reply: ServerReply, number: int) -> None:
         transaction = self._transactions[0]
@@ -370,10 +370,11 @@ class ClientSession:
                 transaction.decide(number, Phase.RCPT, reply)
         else:
             transaction.took_stray = True
-        self._go_on(transaction)
+        if not transaction.is_plain:
+            self._go_on(transaction)
 
     def _go_on(self, transaction: Transaction) -> None:
-        """Without pipelining: the next command, unless there is nothing left to send the message for."""
+        """Without pipelining the next command, unless there is nothing left to send the message for."""
         if transaction.commands:
             if transaction.is_decided:
                 self._finish(transaction)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from collections import deque
 from collections.abc import Sequence
 
 from pymta.model.address import Address
@@ -14,6 +13,11 @@ from pymta.protocol.smtp.client_capabilities import Capabilities
 from pymta.protocol.smtp.client_events import Phase
 from pymta.protocol.smtp.client_xforward import xforward_commands
 
+Command = tuple[tuple[Phase, int], bytes]
+"""A line with the phase of its reply and, for RCPT, the recipient's place."""
+
+_MAIL = (Phase.MAIL, 0)
+_DATA = ((Phase.DATA, 0), b"DATA\r\n")
 _CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 _NOT_XTEXT = re.compile(r"[^!-*,-<>-~]")
 _NOT_UTF8_XTEXT = re.compile(r"[\x00- +=\\\x7f]")
@@ -40,23 +44,22 @@ def transaction_commands(
     reset: bool,
     xforward: bool,
     data: bool,
-) -> deque[tuple[Phase, int, bytes]]:
-    """What a message begins with: each command with the phase of its reply, and the recipient's place for RCPT.
-
-    `reset` ends what went before, `xforward` tells of the client where that is offered, `data` asks for the content.
+) -> list[Command]:
+    """What a message begins with. `reset` ends what went before, `xforward` tells of the client where that is offered,
+    `data` asks for the content.
     """
-    commands: deque[tuple[Phase, int, bytes]] = deque()
+    commands: list[Command] = []
     if reset:
-        commands.append((Phase.RSET, 0, b"RSET\r\n"))
+        commands.append(((Phase.RSET, 0), b"RSET\r\n"))
     if xforward and "XFORWARD" in offered.keywords:
         lines = xforward_commands(request, offered.keywords["XFORWARD"])
         phases = (Phase.XFORWARD, Phase.XFORWARD_PROTO)
-        commands.extend((phase, 0, line) for phase, line in zip(phases, lines, strict=True) if line)
-    commands.append((Phase.MAIL, 0, mail_command(request, offered, smtputf8)))
-    for number, recipient in enumerate(recipients):
-        commands.append((Phase.RCPT, number, rcpt_command(recipient, offered)))
+        commands.extend(((phase, 0), line) for phase, line in zip(phases, lines, strict=True) if line)
+    commands.append((_MAIL, mail_command(request, offered, smtputf8)))
+    rcpt = Phase.RCPT
+    commands += [((rcpt, number), rcpt_command(recipient, offered)) for number, recipient in enumerate(recipients)]
     if data:
-        commands.append((Phase.DATA, 0, b"DATA\r\n"))
+        commands.append(_DATA)
     return commands
 
 
@@ -85,7 +88,8 @@ def rcpt_command(recipient: QueuedRecipient, offered: Capabilities) -> bytes:
         orcpt = recipient.orcpt or _orcpt(quoted if original is address else original.quoted(), offered)
         if orcpt:
             command += f" ORCPT={orcpt}"
-        if recipient.notify:
+        # Faster than the truth of an enum.
+        if recipient.notify._value_:
             command += f" NOTIFY={_notify(recipient.notify)}"
     return f"{command}\r\n".encode()
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import re
+from functools import cache
+
 from pymta.protocol.content import find_dot_line
 
 END_OF_DATA = b".\r\n"
@@ -67,13 +70,16 @@ class ContentEncoder:
 
 
 def has_longer_line(data: bytes, limit: int) -> bool:
-    """Whether a line has more than `limit` bytes before its CRLF. Looks at one byte in `limit` or so."""
-    find_last, position, last = data.rfind, 0, len(data) - limit
-    while position < last:
-        position = find_last(b"\n", position, position + limit + 2) + 1
-        if not position:
-            return True
-    return False
+    """Whether a line has more than `limit` bytes before its CRLF. Looks at some lines' ends in `limit` bytes."""
+    strides = _strides(limit).match(data)
+    assert strides is not None
+    return strides.end() < len(data) - limit
+
+
+@cache
+def _strides(limit: int) -> re.Pattern[bytes]:
+    """From one line's end to the last one within reach, again and again."""
+    return re.compile(rb"(?s:.{0,%d}\n)*" % (limit + 1))
 
 
 def break_lines(data: bytes, limit: int) -> bytes:

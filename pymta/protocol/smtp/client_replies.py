@@ -57,6 +57,8 @@ class ReplyReader:
         self._replies: deque[ServerReply] = deque()
 
     def feed(self, data: bytes) -> None:
+        # What one read brings may answer a thousand recipients; what is still here at the next one, nobody asked for.
+        self.is_broken = self.is_broken or len(self._replies) > UNASKED_LIMIT
         if self.is_broken:
             return
         if self._in_long_line:
@@ -70,8 +72,12 @@ class ReplyReader:
         if len(rest) > LINE_LIMIT:
             rest, self._in_long_line = rest[:LINE_LIMIT], True
         self._rest = rest
+        is_plain, replies = self._replace is None, self._replies
         for line in lines:
-            self._take(line)
+            if is_plain and not self._lines and (reply := _single_line(line[:LINE_LIMIT])) is not None:
+                replies.append(reply)
+            else:
+                self._take(line)
 
     def next_reply(self) -> ServerReply | None:
         return self._replies.popleft() if self._replies else None
@@ -110,8 +116,6 @@ class ReplyReader:
     def _add(self, reply: ServerReply) -> None:
         self._replies.append(reply)
         self._lines, self._line_count, self._size = [], 0, 0
-        if len(self._replies) > UNASKED_LIMIT:
-            self.is_broken = True
 
 
 @lru_cache(maxsize=256)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
+from pymta.protocol.smtp.client_commands import Command
 from pymta.protocol.smtp.client_content import ContentEncoder
 from pymta.protocol.smtp.client_events import Phase, RecipientReply
 from pymta.protocol.smtp.client_replies import ServerReply
@@ -14,14 +15,16 @@ from pymta.protocol.smtp.client_replies import ServerReply
 class Transaction:
     """One message under way: commands to send, replies so far. A `probe` ends with the replies to that phase.
 
-    With `chunked` content goes by BDAT; `chunk` is the last piece, held back until we know whether it is the LAST.
+    Where it `is_plain`, nothing is to be said between the envelope with DATA and the content. With `chunked` content
+    goes by BDAT; `chunk` is the last piece, held back until we know whether it is the LAST.
     """
 
-    commands: deque[tuple[Phase, int, bytes]]
+    commands: deque[Command]
     replies: list[RecipientReply | None]
     encoder: ContentEncoder
     probe: Phase | None = None
     chunked: bool = False
+    is_plain: bool = False
     chunk: bytes = b""
     accepted: list[int] = field(default_factory=list)
     took_stray: bool = False
