@@ -7,9 +7,9 @@ from dataclasses import replace
 
 from pymta.delivery.forward import submit_forwards
 from pymta.delivery.local_aliases import expand_alias
-from pymta.delivery.local_files import expand_forward, expand_include
+from pymta.delivery.local_files import expand_forward, expand_include, forward_paths
 from pymta.delivery.local_loops import delivered_to, is_loop
-from pymta.delivery.local_mailbox import deliver_mailbox, deliver_unknown
+from pymta.delivery.local_mailbox import deliver_mailbox, deliver_unknown, deliver_unless_forwarded
 from pymta.delivery.local_pass import Transports
 from pymta.delivery.local_rights import default_user, identity_of
 from pymta.delivery.local_settings import LocalSettings, LocalTables
@@ -175,9 +175,12 @@ class LocalAgent:
         if user is not None and forward:
             if services.settings.require_home_directory and (problem := await self._missing_home(user)):
                 return attempt.failed(context, "4.3.0", f"cannot access home directory {user.home}: {problem}")
-            found = await expand_forward(services, attempt, context, user)
-            if found is not None:
-                return found
+            if paths := forward_paths(services, attempt, context, user):
+                found = await deliver_unless_forwarded(services, attempt, context, user, paths)
+                if found is None:
+                    found = await expand_forward(services, attempt, context, user, paths)
+                if found is not None:
+                    return found
         delivered = await deliver_mailbox(services, self._transports, attempt, context, user)
         if delivered is not None:
             return delivered

@@ -17,12 +17,13 @@ from pymta.rewrite.aliases import parse_destination_lines
 # Separators of forward_path, outside of braces.
 _SEPARATOR = re.compile(r"[,\s]+(?![^{}]*\})")
 
+ForwardPaths = dict[str, bool]
 
-async def expand_forward(services: LocalServices, attempt: Attempt, context: Context, user: User) -> Steps | None:
+
+async def expand_forward(
+    services: LocalServices, attempt: Attempt, context: Context, user: User, paths: ForwardPaths
+) -> Steps | None:
     """The destinations in the user's `.forward`; None where he has none that may be used, or it names nobody."""
-    paths = _forward_paths(services, attempt, context, user)
-    if not paths:
-        return None
     found = await services.actions.read(reading_identity(user), ReadJob(tuple(paths)))
     if not found.found or not attempt.first_time("forward", found.path):
         return None
@@ -49,11 +50,11 @@ async def expand_forward(services: LocalServices, attempt: Attempt, context: Con
     return steps(destinations, inner)
 
 
-def _forward_paths(services: LocalServices, attempt: Attempt, context: Context, user: User) -> dict[str, bool]:
+def forward_paths(services: LocalServices, attempt: Attempt, context: Context, user: User) -> ForwardPaths:
     """Expanded forward_path: each absolute name, and whether it has the address extension in it."""
     settings = services.settings
     values = local_values(attempt, context, user)
-    paths: dict[str, bool] = {}
+    paths: ForwardPaths = {}
     for template in filter(None, _SEPARATOR.split(settings.forward_path.strip())):
         try:
             expansion = expand(template, values, settings.forward_expansion_filter)

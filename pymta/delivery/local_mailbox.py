@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import os
 import stat
+from collections.abc import Collection
 from dataclasses import replace
 
 from pymta.delivery.local_expand import ExpandError, expand
 from pymta.delivery.local_pass import Transports, pass_on
+from pymta.delivery.local_rights import reading_identity
+from pymta.delivery.local_settings import LocalSettings
 from pymta.delivery.local_state import Attempt, Context, LocalServices, Step, Steps
 from pymta.delivery.local_targets import mbox_header, run_for_user, store_maildir
 from pymta.delivery.local_users import User
@@ -45,20 +48,43 @@ async def deliver_mailbox(
     return await _deliver_file(services, attempt, context, user)
 
 
+async def deliver_unless_forwarded(
+    services: LocalServices, attempt: Attempt, context: Context, user: User, forwards: Collection[str]
+) -> Steps | None:
+    """Deliver to the user's maildir, if he has none of the files `forwards`: one question to his worker, not two.
+
+    None where he has, or where something else may come before his maildir.
+    """
+    settings, tables = services.settings, services.tables
+    path = _mailbox_path(settings, context, user)
+    transports = tables.mailbox_transport_maps or settings.mailbox_transport
+    commands = tables.mailbox_command_maps or settings.mailbox_command
+    if context.level or path is None or not path.endswith("/") or transports or commands or attempt.request.is_probe:
+        return None
+    return await store_maildir(services, attempt, context, path, reading_identity(user), tuple(forwards))
+
+
+def _mailbox_path(settings: LocalSettings, context: Context, user: User) -> str | None:
+    """The file, or with a slash at the end the maildir, of a user; None where his name makes none."""
+    home, spool = settings.home_mailbox, settings.mail_spool_directory
+    if not home and ("/" in context.user or context.user in (".", "..")):
+        return None
+    path = f"{user.home.rstrip('/')}/{home}" if home else f"{spool.rstrip('/')}/{context.user}"
+    if "\0" in path:
+        return None
+    return path.rstrip("/") + "/" if (home or spool).endswith("/") else path
+
+
 async def _deliver_file(services: LocalServices, attempt: Attempt, context: Context, user: User) -> Steps:
     settings = services.settings
-    home = settings.home_mailbox
-    spool = settings.mail_spool_directory
-    path = f"{user.home.rstrip('/')}/{home}" if home else f"{spool.rstrip('/')}/{context.user}"
-    if "\0" in path or (not home and ("/" in context.user or context.user in (".", ".."))):
+    path = _mailbox_path(settings, context, user)
+    if path is None:
         return attempt.failed(context, "5.1.1", f'unknown user: "{context.user}"')
-    if home.endswith("/") or (not home and spool.endswith("/")):
-        identity = Identity(user.uid, user.gid, is_keeper=user.uid == 0)
-        maildir = path.rstrip("/") + "/"
-        return await store_maildir(services, attempt, context, maildir, identity)
+    if path.endswith("/"):
+        return await store_maildir(services, attempt, context, path, reading_identity(user)) or []
     if attempt.request.is_probe:
         return attempt.sent(context, "delivers to mailbox")
-    identity = _mailbox_identity(user, "" if home else spool)
+    identity = _mailbox_identity(user, "" if settings.home_mailbox else settings.mail_spool_directory)
     job = MboxJob(
         path=path,
         header=mbox_header(services, attempt, context, "file"),

@@ -11,7 +11,7 @@ from pymta.delivery.local_state import Attempt, Context, LocalServices, Steps
 from pymta.delivery.local_users import User
 from pymta.delivery.local_values import command_environment, local_values
 from pymta.delivery.mailbox_copy import envelope_header, from_line
-from pymta.delivery.mailbox_jobs import CommandJob, Identity, MaildirJob, MboxJob, Stored
+from pymta.delivery.mailbox_jobs import NOT_STORED, CommandJob, Identity, MaildirJob, MboxJob, Stored
 from pymta.model.address import Address
 
 
@@ -69,7 +69,7 @@ async def deliver_file(services: LocalServices, attempt: Attempt, context: Conte
     if context.source not in services.settings.allow_mail_to_files or "\0" in path:
         return attempt.failed(context, "5.7.1", "mail to file is restricted")
     if path.endswith("/"):
-        return await store_maildir(services, attempt, context, path, identity)
+        return await store_maildir(services, attempt, context, path, identity) or []
     if attempt.request.is_probe:
         return attempt.sent(context, f"delivers to file: {path}")
     job = _file_job(services, attempt, context, path)
@@ -104,15 +104,22 @@ def _file_job(services: LocalServices, attempt: Attempt, context: Context, path:
 
 
 async def store_maildir(
-    services: LocalServices, attempt: Attempt, context: Context, path: str, identity: Identity
-) -> Steps:
+    services: LocalServices,
+    attempt: Attempt,
+    context: Context,
+    path: str,
+    identity: Identity,
+    unless: tuple[str, ...] = (),
+) -> Steps | None:
+    """None where one of the files `unless` is there: then nothing was delivered."""
     if attempt.request.is_probe:
         return attempt.sent(context, "delivers to maildir")
     shown = delivered_address(services, context, "file")
     header = envelope_header(sender=context.sender, original=attempt.recipient.original, delivered=shown)
-    stored = await services.actions.store(
-        identity, MaildirJob(path, header, services.settings.mailbox_size_limit), attempt.content
-    )
+    job = MaildirJob(path, header, services.settings.mailbox_size_limit, unless)
+    stored = await services.actions.store(identity, job, attempt.content)
+    if stored == NOT_STORED:
+        return None
     if stored.reason:
         explain_access(services, stored, identity)
         return attempt.failed(context, stored.status, stored.reason)

@@ -149,5 +149,7 @@ def _paths(job: Job) -> tuple[str, ...]:
         case CommandJob():
             return (job.directory,) if job.directory else ()
         case MaildirJobs():
-            return tuple(one.path for one in job.jobs)
+            return tuple(path for one in job.jobs for path in (one.path, *one.unless))
+        case MaildirJob():
+            return (job.path, *job.unless)
     return (job.path,)

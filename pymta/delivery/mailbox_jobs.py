@@ -62,11 +62,15 @@ class MboxJob:
 
 @frozen
 class MaildirJob:
-    """Store a message as a new file of the maildir `path`, created with mode 0700 where it is missing."""
+    """Store a message as a new file of the maildir `path`, created with mode 0700 where it is missing.
+
+    Where one of the files `unless` is there (a user's `.forward`), nothing is stored, and the answer is NOT_STORED.
+    """
 
     path: str
     header: bytes
     size_limit: int = 0
+    unless: tuple[str, ...] = ()
 
 
 @frozen
@@ -118,6 +122,9 @@ class Stored:
 
     status: str = "2.0.0"
     reason: str = ""
+
+
+NOT_STORED = Stored("", "something else comes first")
 
 
 @frozen

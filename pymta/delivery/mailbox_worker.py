@@ -52,16 +52,18 @@ class KeeperRules:
                 if job.allow_special or job.create_uid is None:
                     return False
                 return self._is_mailbox(path, job.create_uid) or (path == self.root_mailbox and job.create_uid == 0)
-            case MaildirJob(path=path):
-                return path == self.root_mailbox or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
+            case MaildirJob(path=path, unless=unless):
+                is_roots = path == self.root_mailbox or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
+                return is_roots and self._are_forwards(unless)
             case MaildirJobs(jobs=jobs):
                 return all(map(self.permit, jobs))
             case ReadJob(paths=paths):
-                prefix = f"{self.root_home}/.forward"
-                return bool(self.root_home) and all(
-                    path.startswith(prefix) and "/" not in path[len(prefix) :] for path in paths
-                )
+                return bool(self.root_home) and self._are_forwards(paths)
         return False
+
+    def _are_forwards(self, paths: tuple[str, ...]) -> bool:
+        prefix = f"{self.root_home}/.forward"
+        return all(path.startswith(prefix) and "/" not in path[len(prefix) :] for path in paths)
 
     def _is_mailbox(self, path: str, uid: int) -> bool:
         """Whether `path` is the mailbox of the system's user `uid` in the spool directory."""

@@ -14,7 +14,7 @@ from functools import partial
 
 from pymta.delivery.mailbox_copy import LineFilter, converted, write_all
 from pymta.delivery.mailbox_errors import error_text, mailbox_status
-from pymta.delivery.mailbox_jobs import MaildirJob, Stored
+from pymta.delivery.mailbox_jobs import NOT_STORED, MaildirJob, Stored
 
 _HOST = socket.gethostname().replace("/", "\\057").replace(":", "\\072")
 _CREATE = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC | os.O_NOFOLLOW
@@ -39,6 +39,8 @@ def deliver_maildirs(jobs: Sequence[MaildirJob], contents: Iterable[Iterable[byt
         for job, pieces in zip(jobs, contents, strict=True):
             file = _File(job)
             files.append(file)
+            if job.unless:
+                file.look_elsewhere()
             file.attempt(file.create)
             file.attempt(partial(file.write, pieces))
         _sync_all(files)
@@ -83,6 +85,10 @@ class _File:
         if self._published:
             with contextlib.suppress(OSError):
                 os.unlink(self._published)
+
+    def look_elsewhere(self) -> None:
+        if any(map(os.path.lexists, self._job.unless)):
+            self.stored = NOT_STORED
 
     def create(self) -> None:
         name = f"{int(time.time())}.P{os.getpid()}Q{next(_numbers)}.{_HOST}"

@@ -310,6 +310,33 @@ async def test_a_local_agent_delivers_to_users_lists_and_roots_mailbox(actions: 
     assert b"Delivered-To: all@example.com\n" in (place / "games" / "piped").read_bytes()
 
 
+async def test_a_forward_file_counts_from_the_next_message_on(actions: HelperActions, place: Path) -> None:
+    home = place / "games"
+    settings = Config.from_values({"myhostname": HERE, "home_mailbox": "Maildir/"})
+    intake = FakeIntake()
+    agent = LocalAgent(
+        build(LocalSettings, settings),
+        LocalTables(Maps([])),
+        FakeAddresses(),
+        intake,
+        actions,
+        ManualClock(),
+        RecordingLog(),
+        users=FakeUsers(User("games", GAMES.pw_uid, GAMES.pw_gid, str(home), "/bin/sh")),
+    )
+    rcpt = QueuedRecipient(0, Address("games", "example.com"), Address("games", "example.com"))
+    request = DeliveryRequest("4ABC", "local", HERE, Address("s", "x.example"), (rcpt,), 10, 0.0)
+    reasons = []
+    for text in (None, "out@outside.example\n", None):
+        (home / ".forward").unlink(missing_ok=True)
+        if text:
+            (home / ".forward").write_text(text)
+        [result] = await agent.deliver(request, CONTENT)
+        reasons.append([result.reason, *(part.reason for part in result.parts)])
+    assert reasons == [["delivered to maildir"], ["forwarded as NEW1"] * 2, ["delivered to maildir"]]
+    assert len(os.listdir(home / "Maildir" / "new")) == 2
+
+
 def _runs(pid: int) -> bool:
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]

@@ -12,6 +12,7 @@ from pymta.delivery.local_pass import Transports
 from pymta.delivery.local_settings import LocalSettings, LocalTables
 from pymta.delivery.local_users import User
 from pymta.delivery.mailbox_jobs import (
+    NOT_STORED,
     Answered,
     CommandExit,
     CommandJob,
@@ -125,6 +126,8 @@ class FakeActions:
         self.files[path] = FileText(text=text, uid=uid, mode=mode, path=path, **more)  # type: ignore[arg-type]
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
+        if isinstance(job, MaildirJob) and any(path in self.files for path in job.unless):
+            return NOT_STORED
         self.stored.append((identity, job))
         if self.failure:
             raise self.failure

@@ -400,6 +400,55 @@ async def test_a_forward_file_sends_on_and_keeps_a_copy() -> None:
         assert system.intake.messages[0].content.count(b"Delivered-To: alice@example.com\r\n") == 1
 
 
+MAILDIRS = {"home_mailbox": "Maildir/", "recipient_delimiter": "+"}
+
+
+async def test_who_has_a_maildir_and_no_forward_file_is_asked_for_once() -> None:
+    system = LocalSystem(MAILDIRS)
+    for local_part in ("alice", "alice+x"):
+        assert (await system.deliver(local_part)).reason == "delivered to maildir"
+    jobs = [job for _, job in system.actions.stored if isinstance(job, MaildirJob)]
+    assert [job.unless for job in jobs] == [
+        ("/home/alice/.forward",),
+        ("/home/alice/.forward+x", "/home/alice/.forward"),
+    ]
+    assert system.actions.reads == []
+
+
+async def test_a_forward_file_that_appears_or_goes_away_counts_for_the_next_message() -> None:
+    system = LocalSystem(MAILDIRS)
+    await system.deliver("alice")
+    system.actions.put("/home/alice/.forward", "me@outside.example, \\alice", uid=1001)
+    result = await system.deliver("alice")
+    assert (mailboxes(system), recipients(system)) == (["/home/alice/Maildir/"] * 2, ["me@outside.example"])
+    assert result.action == "expanded"
+    del system.actions.files["/home/alice/.forward"]
+    await system.deliver("alice")
+    assert (len(mailboxes(system)), len(system.intake.messages)) == (3, 1)
+
+
+async def test_a_forward_file_that_is_unfit_leaves_the_maildir() -> None:
+    system = LocalSystem(MAILDIRS)
+    system.actions.put("/home/alice/.forward", "me@outside.example", uid=1002)
+    assert (await system.deliver("alice")).reason == "delivered to maildir"
+    assert system.log.lines == ["4ABC: file /home/alice/.forward has bad owner uid 1002"]
+
+
+@pytest.mark.parametrize("settings", [{"mailbox_command": "/bin/x"}, {"mailbox_transport": "lmtp:unix:x"}])
+async def test_a_forward_file_comes_before_commands_and_transports(settings: dict[str, str]) -> None:
+    system = LocalSystem({**MAILDIRS, **settings})
+    system.actions.put("/home/alice/.forward", "me@outside.example", uid=1001)
+    await system.deliver("alice")
+    assert (recipients(system), mailboxes(system)) == (["me@outside.example"], [])
+
+
+async def test_a_maildir_that_cannot_be_written_is_told_once() -> None:
+    system = LocalSystem(MAILDIRS)
+    system.actions.answer = Stored("5.2.2", "maildir delivery failed: error writing message: File too large")
+    result = await system.deliver("alice")
+    assert (result.outcome, result.status, len(system.actions.stored)) == (Outcome.BOUNCED, "5.2.2", 1)
+
+
 async def test_a_forward_file_to_another_user_here_makes_a_new_message() -> None:
     system = LocalSystem()
     system.actions.put("/home/alice/.forward", "bob", uid=1001)

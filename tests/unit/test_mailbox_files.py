@@ -16,7 +16,7 @@ import pytest
 from pymta.delivery import mbox as mbox_module
 from pymta.delivery.mailbox_copy import ContentError
 from pymta.delivery.mailbox_errors import mailbox_status
-from pymta.delivery.mailbox_jobs import Locking, MaildirJob, MboxJob, ReadJob, Stored
+from pymta.delivery.mailbox_jobs import NOT_STORED, Locking, MaildirJob, MboxJob, ReadJob, Stored
 from pymta.delivery.mailbox_read import read_file
 from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
 from pymta.delivery.mbox import append_mbox
@@ -313,6 +313,18 @@ def test_what_fails_for_one_message_is_no_matter_to_the_others(tmp_path: Path) -
     answers = deliver_maildirs(jobs, iter([[CONTENT]] * 4))
     assert [answer.status for answer in answers] == ["2.0.0", "4.2.0", "5.2.2", "2.0.0"]
     assert [len(os.listdir(tmp_path / name)) for name in ("A/new", "A/tmp", "B/new", "B/tmp")] == [1, 0, 1, 0]
+
+
+def test_a_message_is_not_stored_where_another_file_comes_first(tmp_path: Path) -> None:
+    forward = tmp_path / ".forward"
+    jobs = [
+        MaildirJob(str(tmp_path / "A"), b"", unless=(f"{forward}+x", str(forward))),
+        MaildirJob(str(tmp_path / "A"), b""),
+    ]
+    assert deliver_maildirs(jobs, [[CONTENT]] * 2) == [Stored()] * 2
+    forward.symlink_to("nowhere")
+    assert deliver_maildirs(jobs, [[CONTENT]] * 2) == [NOT_STORED, Stored()]
+    assert [len(os.listdir(tmp_path / "A" / part)) for part in ("new", "tmp")] == [3, 0]
 
 
 def test_a_directory_that_cannot_be_synced_keeps_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
