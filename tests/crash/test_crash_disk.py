@@ -134,10 +134,11 @@ def test_room_is_kept_for_recording_deliveries(small_disk: SmallDisk, sink: Sink
     assert "disk is full" not in system.log and "No space left" not in system.log
 
 
-def test_a_start_on_a_read_only_spool_names_it(small_disk: SmallDisk) -> None:
+@pytest.mark.parametrize("model", ["single", "roles"])
+def test_a_start_on_a_read_only_spool_names_it(small_disk: SmallDisk, model: str) -> None:
     small_disk.options = ",ro"
     with pytest.raises(AssertionError, match=r"pymta: fatal: .*/queue: cannot make the directory: Read-only file"):
-        small_disk.start()
+        small_disk.start(process_model=model)
 
 
 DAMAGES = {
@@ -148,8 +149,9 @@ DAMAGES = {
 }
 
 
-def test_damaged_messages_go_to_corrupt_and_all_others_flow(pymta_system: Start, sink: Sink, tmp_path: Path) -> None:
-    system = pymta_system({"relayhost": f"[127.0.0.1]:{free_port()}"})
+@pytest.mark.parametrize("model", ["single", "roles"])
+def test_damaged_messages_go_to_corrupt_and_all_others_flow(pymta_system: Start, sink: Sink, model: str) -> None:
+    system = pymta_system({"process_model": model, "relayhost": f"[127.0.0.1]:{free_port()}"})
     ids = {name: system.send("far@sink.example", message(name)) for name in [*DAMAGES, "whole"]}
     large = {name: system.send("far@sink.example", message(name) + "z" * LARGE) for name in ("gone", "short", "big")}
     eventually(lambda: len([row for row in system.queue() if row["queue_name"] == "deferred"]) == 8)

@@ -50,7 +50,8 @@ def test_a_remote_that_never_answers_the_final_dot(pymta_system: Start) -> None:
         assert [arrival.mark for arrival in sink.arrivals] == ["good"]
 
 
-def test_a_remote_that_drops_after_every_step(pymta_system: Start) -> None:
+@pytest.mark.parametrize("model", ["single", "roles"])
+def test_a_remote_that_drops_after_every_step(pymta_system: Start, model: str) -> None:
     steps = ("GREETING", "EHLO", "MAIL", "RCPT", "DATA", "BODY", ".")
     # Each step once closes and once resets the connection, then answers; EHLO's fall-back to HELO is a step more.
     script: dict[str, list[str | Act]] = {step: [Act.DROP, Act.RESET] for step in steps}
@@ -67,7 +68,7 @@ def test_a_remote_that_drops_after_every_step(pymta_system: Start) -> None:
         script[step].append(answers[step])
     sink = Sink()
     with PeerThread(ScriptedPeer(script)) as peer, sink, sink.running():  # type: ignore[arg-type]
-        system = start(pymta_system, peer, sink)
+        system = start(pymta_system, peer, sink, process_model=model)
         queue_id = system.send("a@bad.example", message("dropped"))
         flowing = []
         deadline = time.monotonic() + 40

@@ -194,6 +194,37 @@ class PymtaSystem:
         return [json.loads(line) for line in self.command("postqueue", "-j").stdout.splitlines()]
 
 
+@dataclass
+class World:
+    """What goes wrong for every process of a program: its clock is off, or no disk can be synced.
+
+    For programs with `environment`; `folder` holds what the processes look at (`tests/support/world`).
+    """
+
+    folder: Path
+
+    def __post_init__(self) -> None:
+        self.folder.mkdir(mode=0o755)
+        self.set_clock(0.0)
+
+    @property
+    def environment(self) -> dict[str, str]:
+        return {"PYTHONPATH": str(REPOSITORY / "tests" / "support" / "world"), "PYMTA_TEST_WORLD": str(self.folder)}
+
+    def set_clock(self, seconds: float) -> None:
+        """Have the wall clock be ahead by `seconds`."""
+        new = self.folder / "clock.new"
+        new.write_text(str(seconds))
+        new.rename(self.folder / "clock")
+
+    @contextlib.contextmanager
+    def broken_disk(self) -> Iterator[None]:
+        flag = self.folder / "broken"
+        flag.touch()
+        yield
+        flag.unlink()
+
+
 def eventually(check: Callable[[], object], seconds: float = 15.0) -> None:
     """Wait until `check()` is true; the failure shows its last value."""
     deadline = time.monotonic() + seconds
