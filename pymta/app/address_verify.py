@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import Sequence
 
 from pymta.errors import PymtaError
-from pymta.model.address import NULL_SENDER, Address
+from pymta.model.address import Address
 from pymta.model.delivery import DeliveryResult, Outcome
 from pymta.model.envelope import LOCAL_CLIENT, Envelope, Notify, Origin, Recipient, Trace
 from pymta.model.frozen import frozen
 from pymta.model.queue import QueueEntry
 from pymta.model.verification import Standing, Verification
 from pymta.ports import Clock, Intake, Log
-from pymta.rewrite import Rewriter
+from pymta.rewrite import ProbeSender
 from pymta.runtime.verify_cache import Finding, VerifyCache
 
 # While a probe may still come back, no other is sent (verify(8)).
@@ -35,15 +35,19 @@ class VerifySettings:
     address_verify_poll_delay: float
     address_verify_positive_expire_time: float
     address_verify_positive_refresh_time: float
-    address_verify_sender: str
-    myorigin: str
 
 
 class AddressVerifier:
     """Asks and records for one configuration; `cache` is shared with other processes."""
 
     def __init__(
-        self, settings: VerifySettings, cache: VerifyCache, intake: Intake, rewriter: Rewriter, clock: Clock, log: Log
+        self,
+        settings: VerifySettings,
+        cache: VerifyCache,
+        intake: Intake,
+        sender: ProbeSender,
+        clock: Clock,
+        log: Log,
     ) -> None:
         self._settings = settings
         self._cache = cache
@@ -51,8 +55,7 @@ class AddressVerifier:
         self._clock = clock
         self._log = log
         self._since = 0.0 if settings.address_verify_map else clock.now()
-        sender = settings.address_verify_sender.strip()
-        self.sender = NULL_SENDER if sender in ("", "<>") else rewriter.rewrite(Address.from_internal(sender))
+        self._sender = sender
 
     async def verify(self, address: Address) -> Verification:
         """What is known of `address`; waits a little for a probe. Never raises."""
@@ -100,7 +103,7 @@ class AddressVerifier:
 
     async def _probe(self, address: Address) -> None:
         recipient = Recipient(address, address, Notify.NEVER)
-        envelope = Envelope(self.sender, (recipient,), trace=Trace.VERIFY)
+        envelope = Envelope(self._sender.current(), (recipient,), trace=Trace.VERIFY)
         try:
             draft = await self._intake.begin(envelope, LOCAL_CLIENT, Origin.VERIFY)
             draft.write(b"\r\n")

@@ -17,7 +17,7 @@ from pymta.app.requeue import Resubmitter
 from pymta.app.sasl import LoginParts
 from pymta.app.settings import Settings
 from pymta.app.submit import submit_message
-from pymta.app.switch import Switch
+from pymta.app.switch import ProbeRoutes, Switch
 from pymta.app.wiring import Lasting, Wiring, rewire
 from pymta.auth.verify_app import CheckFunction, TokenFunction
 from pymta.config import Config, build
@@ -145,6 +145,7 @@ class MTA:
             self._log.service(f"{config.text('syslog_name')}/qmgr"),
             delivery_log=self._switch.delivery_log,
             faults=faults,
+            probes=ProbeRoutes(self._switch),
         )
 
     def _make_admin(self, config: Config) -> QueueAdmin:

@@ -25,7 +25,13 @@ from pymta.errors import ConfigError
 from pymta.pickup.settings import PickupSettings
 from pymta.qmgr import QueueManagerSettings
 from pymta.qmgr.settings import TRANSPORT_PARAMETERS, transport_limits
-from pymta.rewrite import MappingSettings, RecipientSettings, RewriteSettings
+from pymta.rewrite import (
+    MappingSettings,
+    ProbeRouteSettings,
+    ProbeSenderSettings,
+    RecipientSettings,
+    RewriteSettings,
+)
 from pymta.smtpd import SmtpdSettings
 from pymta.smtpd.sasl_settings import SaslSettings
 from pymta.smtpd.space import QueueSpaceSettings
@@ -45,6 +51,8 @@ SETTINGS: tuple[type[Any], ...] = (
     LocalSettings,
     MappingSettings,
     PickupSettings,
+    ProbeRouteSettings,
+    ProbeSenderSettings,
     ProcessSettings,
     QueueManagerSettings,
     QueueSpaceSettings,

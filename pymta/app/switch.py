@@ -17,6 +17,22 @@ from pymta.qmgr.scheduler import TransportLimits
 from pymta.qmgr.settings import transport_limits
 
 
+class ProbeRoutes:
+    """The AddressResolver of address verification's probes."""
+
+    def __init__(self, switch: Switch) -> None:
+        self._switch = switch
+
+    def rewrite(self, address: Address) -> Address:
+        return self._switch.rewrite(address)
+
+    async def resolve(self, recipient: Address, sender: Address) -> Route:
+        return await self._switch.wiring.probe_rewriter.resolve(recipient, sender)
+
+    def known(self, recipient: Address) -> Route | None:
+        return self._switch.wiring.probe_rewriter.known(recipient)
+
+
 class Switch:
     """An AddressResolver, a Notifier and the finder of agents, all of `wiring`."""
 

@@ -36,7 +36,16 @@ from pymta.model.frozen import frozen
 from pymta.pickup.service import Pickup
 from pymta.pickup.settings import PickupSettings
 from pymta.ports import Clock, DeliveryAgent, Queue, Restriction
-from pymta.rewrite import MappingSettings, Recipients, RecipientSettings, Rewriter, RewriteSettings
+from pymta.rewrite import (
+    MappingSettings,
+    ProbeRouteSettings,
+    ProbeSender,
+    ProbeSenderSettings,
+    Recipients,
+    RecipientSettings,
+    Rewriter,
+    RewriteSettings,
+)
 from pymta.runtime.logging import MailLog, ServiceLog
 from pymta.runtime.places import SpoolPlaces
 from pymta.runtime.policy_client import PolicyDaemons
@@ -86,9 +95,8 @@ class Wiring:
         base = config.directory or Path("/")
         aliases = frozenset([*config.items("alias_maps"), *config.items("alias_database")])
         self.tables = TableFactory(base, alias_tables=aliases, log=self.log("tables"))
-        self.rewriter = Rewriter(
-            build(RewriteSettings, config), self.tables, self.log("trivial-rewrite"), own_addresses=self._own
-        )
+        self.rewriter, self.probe_rewriter = self._rewriters()
+        self.probe_sender = ProbeSender(build(ProbeSenderSettings, config), self.rewriter.rewrite, lasting.clock)
         self._signers: dict[SigningSettings, SigningSource | None] = {}
         self.cleanup = self._cleanup(config)
         self._cleanups = {
@@ -113,7 +121,7 @@ class Wiring:
             build(VerifySettings, config),
             VerifyCache(SpoolPlaces.below(config.text("queue_directory")).queue / "verify_cache"),
             self.cleanup,
-            self.rewriter,
+            self.probe_sender,
             lasting.clock,
             self.log("verify"),
         )
@@ -143,6 +151,16 @@ class Wiring:
                 agent.close()
                 if abandon:
                     agent.abandon()
+
+    def _rewriters(self) -> tuple[Rewriter, Rewriter]:
+        """For mail, and for probes that may go another way."""
+        settings = build(RewriteSettings, self.config)
+        of_probes = build(ProbeRouteSettings, self.config).apply(settings)
+        log = self.log("trivial-rewrite")
+        rewriter = Rewriter(settings, self.tables, log, own_addresses=self._own)
+        if of_probes == settings:
+            return rewriter, rewriter
+        return rewriter, Rewriter(of_probes, self.tables, log, own_addresses=self._own)
 
     def _cleanup(self, config: Config) -> Cleanup:
         return Cleanup(
@@ -202,7 +220,7 @@ class Wiring:
         log = self.log("smtpd", config)
         settings = build(SmtpdSettings, config)
         rewriter = Rewriter(build(RewriteSettings, config), self.tables, log, own_addresses=self._own)
-        directory = Recipients(build(RecipientSettings, config), rewriter, self.tables)
+        directory = Recipients(build(RecipientSettings, config), rewriter, self.tables, self.probe_sender)
         access = build(AccessSettings, config)
         authentication = InboundAuthentication(
             build(InboundSettings, config),
@@ -233,6 +251,8 @@ class Wiring:
         if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):
             intake = intake.with_signer(self._signer(config))
         intake = intake.with_overrides(config.items("receive_override_options"))
+        if self.probe_sender.changes:
+            intake = intake.with_probe_sender(self.probe_sender)
         # Behind a content filter everything was checked before.
         inspects = authentication.is_enabled and "no_milters" not in config.items("receive_override_options")
         if inspects:

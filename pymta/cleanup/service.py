@@ -19,7 +19,7 @@ from pymta.errors import ConfigError, TableError
 from pymta.model.envelope import Client, Envelope, Origin
 from pymta.model.queue import QueueId
 from pymta.ports import Clock, Draft, Log, Queue
-from pymta.rewrite import EnvelopeMapping, MappingSettings, Rewriter, StandardForm
+from pymta.rewrite import EnvelopeMapping, MappingSettings, ProbeSender, Rewriter, StandardForm
 from pymta.tables import TableFactory
 
 # Written by ourselves, so neither copied to an archive nor measured against the limit for others.
@@ -74,6 +74,7 @@ class Cleanup:
         self._checks_content = True
         self._signer = signer
         self._authentication: InboundAuthentication | None = None
+        self._probe_sender: ProbeSender | None = None
         self._detecting = _detecting(settings)
         self._clients = LocalClients(settings, tables, own_addresses)
         self._local = self._handling(rewriter.local_form)
@@ -115,6 +116,12 @@ class Cleanup:
         other._clients = clients
         return other
 
+    def with_probe_sender(self, sender: ProbeSender) -> Cleanup:
+        """The same door for a service at which mail to the sender of probes may come in, whatever its stamp."""
+        other = self._copy()
+        other._probe_sender = sender
+        return other
+
     def with_content_filter(self, content_filter: str) -> Cleanup:
         """The same door for a service with a `content_filter`; our own notices and forwarded mail pass it by."""
         other = self._copy()
@@ -150,6 +157,8 @@ class Cleanup:
         """Open a draft; never fails. A client of which a table cannot tell whether it is local counts as remote."""
         handling = self._by_origin[origin]
         if origin is Origin.SMTP:
+            if self._probe_sender is not None:
+                envelope = _without_stamps(envelope, self._probe_sender)
             known = self._clients.known(client)
             if not (await self._is_local(client) if known is None else known):
                 handling = self._from_strangers
@@ -201,6 +210,15 @@ class Cleanup:
             bcc=True,
             size_limit=self._desk.settings.message_size_limit,
         )
+
+
+def _without_stamps(envelope: Envelope, sender: ProbeSender) -> Envelope:
+    """Mail to the sender of probes is mail to the address that does not change."""
+    recipients = tuple(
+        replace(one, address=plain, original=plain) if (plain := sender.plain(one.address)) else one
+        for one in envelope.recipients
+    )
+    return replace(envelope, recipients=recipients)
 
 
 def _describe(envelope: Envelope, client: Client, origin: Origin) -> str:

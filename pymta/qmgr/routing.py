@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pymta.errors import ResolveError
 from pymta.model.address import Address
-from pymta.model.envelope import Trace
+from pymta.model.envelope import Origin, Trace
 from pymta.model.frozen import frozen
 from pymta.model.queue import QueuedRecipient, QueueEntry
 from pymta.ports import AddressResolver, Log
@@ -28,23 +28,25 @@ Places = dict[tuple[str, str], list[QueuedRecipient]]
 
 
 class Router:
-    """Asks where recipients go."""
+    """Asks where recipients go: `probes` for those of address verification."""
 
-    def __init__(self, resolver: AddressResolver, log: Log, filter_nexthop: str) -> None:
+    def __init__(self, resolver: AddressResolver, probes: AddressResolver, log: Log, filter_nexthop: str) -> None:
         self._resolver = resolver
+        self._probes = probes
         self._log = log
         self._filter_nexthop = filter_nexthop
 
     def with_filter_nexthop(self, filter_nexthop: str) -> Router:
-        return Router(self._resolver, self._log, filter_nexthop)
+        return Router(self._resolver, self._probes, self._log, filter_nexthop)
 
     def known(self, entry: QueueEntry, recipients: Sequence[QueuedRecipient]) -> Places | None:
         """Where they go; None unless that is known of all of them without asking."""
         if entry.filter:
             return None
         places: Places = {}
+        resolver = self._resolver_of(entry)
         for recipient in recipients:
-            route = self._resolver.known(recipient.address)
+            route = resolver.known(recipient.address)
             if route is None:
                 return None
             _put(places, route.transport, route.nexthop, recipient, route.recipient)
@@ -76,8 +78,12 @@ class Router:
         if entry.filter and entry.trace is not Trace.VERIFY:
             transport, _, nexthop = entry.filter.partition(":")
             return transport, nexthop or self._filter_nexthop or address.domain, address
-        route = await self._resolver.resolve(address, entry.sender)
+        route = await self._resolver_of(entry).resolve(address, entry.sender)
         return route.transport, route.nexthop, route.recipient
+
+    def _resolver_of(self, entry: QueueEntry) -> AddressResolver:
+        """What a user asks with `sendmail -bv` is where his mail would go."""
+        return self._probes if entry.origin is Origin.VERIFY else self._resolver
 
 
 def _put(places: Places, transport: str, nexthop: str, recipient: QueuedRecipient, address: Address) -> None:

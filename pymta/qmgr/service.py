@@ -34,7 +34,7 @@ class QueueManager:
     A message is admitted to the active queue here; a `Planner` gives its recipients to the scheduler, `Deliveries` are
     made, `Endings` record what came of them. `agents` gives the delivery agent of a transport, None where there is
     none. `limits` gives a transport's rules (`settings.transport_limits`). `delivery_log` is the log for a transport's
-    recipients (`postfix/smtp`).
+    recipients (`postfix/smtp`). `probes` resolves for address verification in place of `resolver`.
     """
 
     def __init__(
@@ -50,6 +50,7 @@ class QueueManager:
         *,
         delivery_log: Callable[[str], Log] | None = None,
         faults: Faults = NO_FAULTS,
+        probes: AddressResolver | None = None,
     ) -> None:
         self._settings = settings
         self._spool = spool
@@ -81,7 +82,7 @@ class QueueManager:
         self._planner = Planner(
             settings,
             parts,
-            Router(resolver, log, settings.default_filter_nexthop),
+            Router(resolver, probes or resolver, log, settings.default_filter_nexthop),
             defer=self._deliveries.defer,
             planned=self._planned,
         )

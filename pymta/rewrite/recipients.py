@@ -5,6 +5,7 @@ from __future__ import annotations
 from pymta.model.address import NULL_SENDER, Address
 from pymta.model.reply import Reply, split_status
 from pymta.model.route import AddressClass, Route
+from pymta.rewrite.probe_sender import ProbeSender
 from pymta.rewrite.resolver import Rewriter
 from pymta.rewrite.settings import RecipientSettings
 from pymta.tables import Maps, TableFactory
@@ -21,12 +22,19 @@ _ALWAYS = ("postmaster", "mailer-daemon")
 class Recipients:
     """The `RecipientDirectory` of one smtpd service. Raises ConfigError for a table that cannot be opened.
 
-    An empty map for an address class means that every address in it exists.
+    An empty map for an address class means that every address in it exists, and so does the `probe_sender` now.
     """
 
-    def __init__(self, settings: RecipientSettings, rewriter: Rewriter, tables: TableFactory) -> None:
+    def __init__(
+        self,
+        settings: RecipientSettings,
+        rewriter: Rewriter,
+        tables: TableFactory,
+        probe_sender: ProbeSender | None = None,
+    ) -> None:
         self._settings = settings
         self._rewriter = rewriter
+        self._probe_sender = probe_sender if probe_sender and probe_sender.changes else None
         self._always = frozenset({*_ALWAYS, settings.double_bounce_sender.lower()})
         rewritten = ["recipient_canonical_maps", "canonical_maps", "virtual_alias_maps"]
         self._mapped = [maps for name in rewritten if (maps := tables.maps(getattr(settings, name), name))]
@@ -62,6 +70,8 @@ class Recipients:
         return await self._check(sender, "Sender address", "5.1.0", maps)
 
     async def _check(self, address: Address, role: str, status: str, mapped: list[Maps]) -> Reply | None:
+        if self._probe_sender and self._probe_sender.plain(address):
+            return None
         route = await self._rewriter.route(address, NULL_SENDER)
         for maps in mapped:
             if await self._has(maps, route.recipient):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import fields, replace
+
 from pymta.model.frozen import frozen
 
 
@@ -41,6 +43,25 @@ class RewriteSettings:
     resolve_numeric_domain: bool
     allow_min_user: bool
     show_user_unknown_table_name: bool
+
+
+@frozen
+class ProbeRouteSettings:
+    """What the way of address verification probes has in place of other mail's (ADDRESS_VERIFICATION_README)."""
+
+    address_verify_local_transport: str
+    address_verify_virtual_transport: str
+    address_verify_relay_transport: str
+    address_verify_default_transport: str
+    address_verify_relayhost: str
+    address_verify_transport_maps: str
+    address_verify_sender_dependent_default_transport_maps: str
+    address_verify_sender_dependent_relayhost_maps: str
+
+    def apply(self, settings: RewriteSettings) -> RewriteSettings:
+        """`settings` for probes: equal to them where nothing of this is set."""
+        prefix = "address_verify_"
+        return replace(settings, **{one.name.removeprefix(prefix): getattr(self, one.name) for one in fields(self)})
 
 
 @frozen
