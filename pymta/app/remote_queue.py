@@ -13,7 +13,7 @@ from pymta.errors import SpoolError
 from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import Clock, ContentWriter
 from pymta.runtime.ipc_calls import LinkLost
-from pymta.spool.content import PASSING
+from pymta.spool.failures import PASSING
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import DraftContent, drafts_folder
 from pymta.spool.ids import QueueIds

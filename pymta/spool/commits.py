@@ -1,7 +1,7 @@
-"""Group commit: one thread that turns whatever changes wait into one transaction, again and again.
+"""Group commit: one thread that writes whatever changes wait, synced once, again and again.
 
-A transaction costs about the same whatever is in it: pages, system calls, a sync. So two of them begin a few
-milliseconds apart at least, and one that nobody waits for goes along with the next that somebody does. A change that
+A batch costs about the same whatever is in it: waking a thread, system calls, a sync. So two of them begin a few
+milliseconds apart at least, and a change that nobody waits for goes along with the next that somebody does. One that
 comes alone begins at once.
 """
 
@@ -12,29 +12,30 @@ import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from pymta.errors import SpoolError
 from pymta.model.frozen import frozen
-from pymta.model.queue import EntryUpdate, QueueId
+from pymta.model.queue import QueueId
+from pymta.spool.failures import StorageFailure
 from pymta.spool.rows import NewMessage
-from pymta.spool.sqlite import RefusedChange, StorageFailure, Writer
+from pymta.spool.writing import Outcome, Payload, SpoolWriter
 
 _BATCH_CHANGES = 2000
-_BATCH_BYTES = 32 * 1024 * 1024
-# Seconds from the beginning of one transaction to that of the next.
+_BATCH_BYTES = 8 * 1024 * 1024
+# Seconds from the beginning of one batch to that of the next.
 _APART = 0.002
 # How long a change waits for company that nobody waits for, unless there are this many.
 _PATIENCE = 0.002
 _COMPANY = 200
 
-Payload = NewMessage | EntryUpdate | QueueId
-Outcome = dict[QueueId, int] | SpoolError
 Done = Callable[[Outcome], None]
+T = TypeVar("T")
 
 
 @frozen
 class Change:
-    """One change, and who is told what came of it: the sizes of the messages that its transaction removed."""
+    """One change, and who is told what came of it: the sizes of the messages that are gone by it."""
 
     payload: Payload
     done: Done
@@ -48,7 +49,7 @@ class GroupCommit:
 
     def __init__(
         self,
-        writer: Writer,
+        writer: SpoolWriter,
         loop: asyncio.AbstractEventLoop,
         last_id_time: Callable[[], int],
         on_removed: Callable[[dict[QueueId, int]], None],
@@ -128,37 +129,35 @@ class GroupCommit:
 
     def _run(self) -> None:
         while (batch := self._batches.get()) is not None:
-            outcomes = self._commit(batch) if batch else []
+            if not batch:
+                continue
+            outcomes = self._write(batch)
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._report, batch, outcomes)
+            # Whoever waited knows by now.
+            if self.failure is None:
+                self._try(self._writer.tidy)
 
-    def _commit(self, batch: Sequence[Change]) -> Sequence[Outcome]:
-        """One outcome per change. A change that is impossible is found by trying each alone."""
+    def _write(self, batch: Sequence[Change]) -> Sequence[Outcome]:
+        """One outcome per change, whatever happens."""
+        outcomes: Sequence[Outcome] | None = None
+        if self.failure is None:
+            payloads = [change.payload for change in batch]
+            outcomes = self._try(lambda last_id_time: self._writer.apply(payloads, last_id_time))
+        if outcomes is None:
+            assert self.failure is not None
+            outcomes = [self.failure] * len(batch)
+        return outcomes
+
+    def _try(self, do: Callable[[int], T]) -> T | None:
+        """None where something went wrong that nobody thought of: then it is as if the disk had failed."""
         try:
-            return [self._apply(batch)] * len(batch)
-        except RefusedChange as error:
-            if len(batch) == 1:
-                return [error]
-            return [outcome for change in batch for outcome in self._commit([change])]
-        except StorageFailure as error:
-            self.failure = error
-            return [error] * len(batch)
-        except SpoolError as error:
-            return [error] * len(batch)
-
-    def _apply(self, batch: Sequence[Change]) -> dict[QueueId, int]:
-        if self.failure is not None:
-            raise self.failure
-        new, updates, gone = [], [], []
-        for change in batch:
-            payload = change.payload
-            if isinstance(payload, NewMessage):
-                new.append(payload)
-            elif isinstance(payload, str):
-                gone.append(payload)
-            else:
-                updates.append(payload)
-        return self._writer.apply(new, updates, gone, self._last_id_time())
+            done = do(self._last_id_time())
+        except Exception as error:
+            self.failure = StorageFailure(f"queue: {error!r}")
+            return None
+        self.failure = self.failure or self._writer.failure
+        return done
 
     # -- on the loop again
 
@@ -166,11 +165,12 @@ class GroupCommit:
         self._is_writing = False
         if self._waiting:
             self._set_timer(self._loop.time())
-        reported: object = None
-        for change, outcome in zip(batch, outcomes, strict=True):
-            if outcome and outcome is not reported and not isinstance(outcome, SpoolError):
-                reported = outcome
+        # Changes that were made together share what they removed.
+        removed = {id(outcome): outcome for outcome in outcomes if outcome}
+        for outcome in removed.values():
+            if not isinstance(outcome, SpoolError):
                 self._on_removed(outcome)
+        for change, outcome in zip(batch, outcomes, strict=True):
             try:
                 change.done(outcome)
             except Exception as error:

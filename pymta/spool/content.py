@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 # What is in the database is written twice, but needs no file, no syncs of it and its directory, no threads for them.
 # With 100 KB that costs a fifth less, with 200 KB more.
 IN_DATABASE_BELOW = 131072
-# Errors that pass, or are of one message alone: everything else puts the disk itself in doubt.
-PASSING = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EMFILE, errno.ENFILE, errno.EEXIST})
 _FILE_BUFFER = 262144
 
 

@@ -16,9 +16,12 @@ Faults = Callable[[str], None]
 STEPS = (
     "content created",
     "content synced",
+    "journal written",
+    "journal synced",
     "transaction begun",
     "rows written",
     "committed",
+    "moved to database",
     "content removed",
     "delivered",
     "notice durable",

@@ -11,7 +11,7 @@ from pymta.model.frozen import frozen
 from pymta.model.queue import ENTRY_RECIPIENTS, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.spool.content import IN_DATABASE_BELOW, file_path
 from pymta.spool.rows import decode, decode_recipients, wreck
-from pymta.spool.sqlite import Reader
+from pymta.spool.view import View
 
 DUE_QUEUES = (QueueName.INCOMING.value, QueueName.DEFERRED.value)
 
@@ -34,12 +34,12 @@ class Page:
     damage: list[Damage] = field(default_factory=list)
 
 
-def read_due(reader: Reader, now: float, limit: int, after: tuple[float, QueueId], content: Path) -> Page:
+def read_due(reader: View, now: float, limit: int, after: tuple[float, QueueId], content: Path) -> Page:
     """Messages whose time has come, checked to be whole."""
     return _read(reader, reader.due(DUE_QUEUES, now, limit, after), content)
 
 
-def read_message(reader: Reader, queue_id: QueueId, content: Path) -> tuple[QueueEntry | None, list[Damage]]:
+def read_message(reader: View, queue_id: QueueId, content: Path) -> tuple[QueueEntry | None, list[Damage]]:
     """One message of any queue; only where it waits for delivery must it be whole."""
     row = reader.message(queue_id)
     if row is None:
@@ -49,7 +49,7 @@ def read_message(reader: Reader, queue_id: QueueId, content: Path) -> tuple[Queu
 
 
 def read_recipients(
-    reader: Reader, queue_id: QueueId, after: int, limit: int
+    reader: View, queue_id: QueueId, after: int, limit: int
 ) -> tuple[list[QueuedRecipient], list[Damage]]:
     """Recipients behind number `after`; none of them where one is broken."""
     try:
@@ -58,9 +58,7 @@ def read_recipients(
         return [], [Damage(queue_id, f"unreadable row: {error}")]
 
 
-def read_page(
-    reader: Reader, query: QueueFilter, after: QueueId, limit: int
-) -> tuple[list[QueueEntry], QueueId | None]:
+def read_page(reader: View, query: QueueFilter, after: QueueId, limit: int) -> tuple[list[QueueEntry], QueueId | None]:
     """Messages in order of id, a broken one as far as it can be shown; and after what the next page begins."""
     rows, more = reader.page(query, after, limit)
     page = _read(reader, rows, None)
@@ -71,7 +69,7 @@ def read_page(
     return page.entries, more
 
 
-def find_page(reader: Reader, query: QueueFilter, after: QueueId, limit: int) -> tuple[list[Found], QueueId | None]:
+def find_page(reader: View, query: QueueFilter, after: QueueId, limit: int) -> tuple[list[Found], QueueId | None]:
     """The same without what only a listing shows; `query` is one that SQL decides alone."""
     rows, more = reader.page(query, after, limit, "queue_id, queue, forced_expire")
     return [Found(queue_id, _queue(queue), bool(forced)) for queue_id, queue, forced in rows], more
@@ -84,7 +82,7 @@ def _queue(name: object) -> QueueName:
         return QueueName.CORRUPT
 
 
-def _read(reader: Reader, rows: Sequence[Sequence[Any]], content: Path | None) -> Page:
+def _read(reader: View, rows: Sequence[Sequence[Any]], content: Path | None) -> Page:
     page = Page(len(rows), (rows[-1][2], rows[-1][0]) if rows else (0.0, ""))
     queue_ids = [row[0] for row in rows]
     recipients = reader.recipients(queue_ids, ENTRY_RECIPIENTS) if rows else {}
@@ -104,6 +102,10 @@ def _read(reader: Reader, rows: Sequence[Sequence[Any]], content: Path | None) -
             page.damage.append(Damage(entry.queue_id, reason))
         else:
             page.entries.append(entry)
+    if page.damage:
+        # One that went while its parts were being read is not broken.
+        there = reader.existing([damage.queue_id for damage in page.damage])
+        page.damage = [damage for damage in page.damage if damage.queue_id in there]
     return page
 
 

@@ -17,10 +17,23 @@ from pymta.errors import SpoolError
 from pymta.model.address import Address
 from pymta.model.envelope import LOCAL_CLIENT, Body, Client, Notify, Origin, Ret, Trace
 from pymta.model.frozen import frozen
-from pymta.model.queue import QueuedRecipient, QueueEntry, QueueId, QueueName, RecipientUpdate
+from pymta.model.queue import (
+    EntryUpdate,
+    QueuedRecipient,
+    QueueEntry,
+    QueueId,
+    QueueName,
+    RecipientState,
+    RecipientUpdate,
+)
 
 MessageRow = tuple[QueueId, str, float, int, float | None, int, float, int, str, str, str]
 RecipientRow = tuple[QueueId, int, str, str, str, str]
+# Of an id: queue, next_attempt, attempts, warned_time, forced_expire, None where they stay; the recipients' outcomes
+# by number, None where one is done.
+UpdateRow = tuple[
+    QueueId, tuple[str | None, float | None, int | None, float | None, int | None], list[tuple[int, str | None]]
+]
 
 MESSAGE_COLUMNS = (
     "queue_id, queue, next_attempt, attempts, warned_time, forced_expire, arrival_time, size,"
@@ -128,6 +141,47 @@ def encode_outcome(source: QueuedRecipient | RecipientUpdate) -> str:
     return _dump([source.status, source.reason, source.relay, source.remote_mta, source.diagnostic])
 
 
+def encode_update(update: EntryUpdate) -> UpdateRow:
+    expire = update.forced_expire
+    columns = (
+        update.queue.value if update.queue else None,
+        update.next_attempt,
+        update.attempts,
+        update.warned_time,
+        None if expire is None else int(expire),
+    )
+    done = RecipientState.DONE
+    outcomes = [(one.number, None if one.state is done else encode_outcome(one)) for one in update.recipients]
+    return update.queue_id, columns, outcomes
+
+
+def updated_message(message: MessageRow, update: UpdateRow) -> MessageRow:
+    """What the database makes of a message's row."""
+    queue, next_attempt, attempts, warned, expire = update[1]
+    return (
+        message[0],
+        message[1] if queue is None else queue,
+        message[2] if next_attempt is None else next_attempt,
+        message[3] if attempts is None else attempts,
+        message[4] if warned is None else warned,
+        message[5] if expire is None else expire,
+        *message[6:],
+    )
+
+
+def updated_recipients(recipients: list[RecipientRow], update: UpdateRow) -> list[RecipientRow]:
+    """Those that are not done, with the outcomes that are new."""
+    outcomes = dict(update[2])
+    if not outcomes:
+        return recipients
+    left = []
+    for row in recipients:
+        outcome = outcomes.get(row[1], row[5])
+        if outcome is not None:
+            left.append((*row[:5], outcome))
+    return left
+
+
 def decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> QueueEntry:
     """Read back what `encode` wrote. Raises ValueError for anything else."""
     try:
@@ -202,3 +256,9 @@ def wreck(message: Sequence[Any]) -> QueueEntry:
         queued_time=0.0,
         size=size if isinstance(size, int) else 0,
     )
+
+
+def unreadable(new: NewMessage) -> NewMessage:
+    """What every database can hold of a message, for the corrupt queue."""
+    row = (new.message[0], QueueName.CORRUPT.value, 0.0, 0, None, 0, 0.0, len(new.content or b""), "", "", "")
+    return NewMessage(row, [], new.content)

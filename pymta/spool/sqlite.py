@@ -19,11 +19,12 @@ from pathlib import Path
 from typing import Any
 
 from pymta.errors import SpoolError
-from pymta.model.queue import EntryUpdate, QueueFilter, QueueId, RecipientState
+from pymta.model.queue import QueueFilter, QueueId
 from pymta.spool.conditions import IDS as _IDS
 from pymta.spool.conditions import Condition, recipient_driver, sql_conditions
+from pymta.spool.failures import RefusedChange, StorageFailure
 from pymta.spool.faults import NO_FAULTS, Faults
-from pymta.spool.rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS, NewMessage, encode_outcome
+from pymta.spool.rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS, NewMessage, UpdateRow
 
 # 2: content from 64 to 128 KiB is in its table too.
 SCHEMA_VERSION = 2
@@ -81,15 +82,9 @@ _FATAL = frozenset(
     | {sqlite3.SQLITE_READONLY, sqlite3.SQLITE_PROTOCOL}
 )
 
+_EXISTING = f"SELECT queue_id FROM messages WHERE queue_id IN {_IDS}"
+
 MessageRowAndContent = Sequence[Any]
-
-
-class StorageFailure(SpoolError):
-    """The disk or the database failed; nothing may be written until the spool is opened again."""
-
-
-class RefusedChange(SpoolError):
-    """One change of a transaction is impossible (an id that exists already); the others are not to blame."""
 
 
 def _failure(error: Exception) -> SpoolError:
@@ -153,11 +148,22 @@ class Writer:
         row = self._database.execute("SELECT value FROM meta WHERE name = 'last_id_time'").fetchone()
         return int(row[0]) if row else 0
 
+    def highest_id(self) -> QueueId:
+        """The last id in order of text; empty where there is none."""
+        (highest,) = self._database.execute("SELECT max(queue_id) FROM messages").fetchone()
+        return str(highest or "")
+
+    def existing(self, queue_ids: Sequence[QueueId]) -> set[QueueId]:
+        try:
+            return {row[0] for row in self._database.execute(_EXISTING, (json.dumps(list(queue_ids)),))}
+        except sqlite3.Error as error:
+            raise _failure(error) from error
+
     def close(self) -> None:
         self._database.close()
 
     def apply(
-        self, new: Sequence[NewMessage], updates: Sequence[EntryUpdate], gone: Sequence[QueueId], last_id_time: int
+        self, new: Sequence[NewMessage], updates: Sequence[UpdateRow], gone: Sequence[QueueId], last_id_time: int
     ) -> dict[QueueId, int]:
         """Store, change and remove, all or nothing; gives the messages that are gone by it, with their sizes.
 
@@ -203,25 +209,17 @@ class Writer:
                 self._database.execute(f"INSERT INTO {table} ({columns}) VALUES {places}", values)
                 done += size
 
-    def _update(self, updates: Sequence[EntryUpdate]) -> list[QueueId]:
+    def _update(self, updates: Sequence[UpdateRow]) -> list[QueueId]:
         """Change rows; the ids of messages that have no recipient left."""
         messages, changed, done = [], [], []
-        for update in updates:
-            queue_id = update.queue_id
-            columns = (
-                update.queue.value if update.queue else None,
-                update.next_attempt,
-                update.attempts,
-                update.warned_time,
-                update.forced_expire,
-            )
+        for queue_id, columns, outcomes in updates:
             if any(value is not None for value in columns):
                 messages.append((*columns, queue_id))
-            for recipient in update.recipients:
-                if recipient.state is RecipientState.DONE:
-                    done.append((queue_id, recipient.number))
+            for number, outcome in outcomes:
+                if outcome is None:
+                    done.append((queue_id, number))
                 else:
-                    changed.append((encode_outcome(recipient), queue_id, recipient.number))
+                    changed.append((outcome, queue_id, number))
         self._database.executemany(_UPDATE_MESSAGE, messages)
         self._database.executemany(_UPDATE_RECIPIENT, changed)
         self._database.executemany(_DELETE_RECIPIENT, done)
@@ -342,12 +340,19 @@ class Reader:
         statement = f"SELECT {columns} FROM messages WHERE {where} ORDER BY queue_id"
         return self._all(statement, (json.dumps(ids), *values)), ids[-1] if len(ids) == limit else None
 
-    def counts(self) -> dict[str, int]:
-        return dict(self._all("SELECT queue, count(*) FROM messages GROUP BY queue", ()))
+    def counts(self, without: Sequence[QueueId]) -> dict[str, int]:
+        """Messages per queue, but for those of `without`."""
+        statement = (
+            "SELECT queue, count(*) FROM messages GROUP BY queue UNION ALL"
+            f" SELECT queue, -count(*) FROM messages WHERE queue_id IN {_IDS} GROUP BY queue"
+        )
+        counts: dict[str, int] = {}
+        for queue, count in self._all(statement, (json.dumps(list(without)),)):
+            counts[queue] = counts.get(queue, 0) + count
+        return {queue: count for queue, count in counts.items() if count}
 
     def existing(self, queue_ids: Sequence[QueueId]) -> set[QueueId]:
-        query = f"SELECT queue_id FROM messages WHERE queue_id IN {_IDS}"
-        return {row[0] for row in self._all(query, (json.dumps(list(queue_ids)),))}
+        return {row[0] for row in self._all(_EXISTING, (json.dumps(list(queue_ids)),))}
 
     def _all(self, statement: str, values: Sequence[Any]) -> list[Any]:
         try:

@@ -1,4 +1,4 @@
-"""The durable spool: tables in SQLite, large content in files (docs/queue.md)."""
+"""The durable spool: a journal, tables in SQLite, large content in files (docs/queue.md)."""
 
 from __future__ import annotations
 
@@ -14,19 +14,20 @@ from typing import Any, TypeVar
 from pymta.errors import SpoolError
 from pymta.model.queue import EntryUpdate, Found, QueuedRecipient, QueueEntry, QueueFilter, QueueId, QueueName
 from pymta.ports import Clock, Content, ContentWriter, Log, Recorded
-from pymta.spool.commits import Done, GroupCommit, Outcome
+from pymta.spool.commits import Done, GroupCommit
 from pymta.spool.conditions import is_exact
 from pymta.spool.content import (
     IN_DATABASE_BELOW,
-    PASSING,
     FileContent,
     SpooledContent,
     StoredContent,
     file_path,
     sync_directory,
 )
+from pymta.spool.failures import PASSING, StorageFailure
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.fetching import ContentFetcher
+from pymta.spool.fresh import FreshMessages
 from pymta.spool.handover import HandedContent
 from pymta.spool.ids import QueueIds
 from pymta.spool.lock import SpoolLock
@@ -40,9 +41,12 @@ from pymta.spool.reading import (
     read_recipients,
 )
 from pymta.spool.rows import NewMessage, Texts, encode
+from pymta.spool.segments import Journal
 from pymta.spool.selection import matches
-from pymta.spool.sqlite import Reader, StorageFailure, Writer
+from pymta.spool.sqlite import Reader, Writer
 from pymta.spool.strays import remove_strays
+from pymta.spool.view import View
+from pymta.spool.writing import Outcome, SpoolWriter
 
 # The first line of a listing is there at once, the others come in larger pieces.
 _FIRST_PAGE = 20
@@ -56,11 +60,13 @@ T = TypeVar("T")
 class _Open:
     """What exists between `open` and `close`."""
 
-    writer: Writer
+    database: Writer
+    journal: Journal
+    writer: SpoolWriter
     commits: GroupCommit
     ids: QueueIds
-    reader: Reader
-    lister: Reader
+    reader: View
+    lister: View
     # One thread per reader; files are synced beside the database, so that a large message delays no small one.
     reading: ThreadPoolExecutor
     listing: ThreadPoolExecutor
@@ -153,19 +159,30 @@ class SqliteSpool:
                 self._lock.release()
             raise SpoolError(f"{self._directory}: {error.strerror}") from error
         try:
-            writer = Writer(self._database, self._faults)
-            floor = max(writer.last_id_time(), self._ids.last if self._ids else 0)
-            ids = QueueIds(
-                self._clock.now, long=self._long_ids, instance=self.instance, floor=floor, slots=self._id_slots
-            )
-            commits = GroupCommit(writer, loop, lambda: ids.last, self._forget_files)
-            readers = Reader(self._database), Reader(self._database)
+            return self._open_parts(loop)
         except BaseException:
             if not was_locked:
                 self._lock.release()
             raise
+
+    def _open_parts(self, loop: asyncio.AbstractEventLoop) -> _Open:
+        with contextlib.ExitStack() as undo:
+            database = Writer(self._database, self._faults)
+            undo.callback(database.close)
+            journal = Journal(self._directory / "journal", self._log, self._faults)
+            undo.callback(journal.close)
+            fresh = FreshMessages()
+            writer = SpoolWriter(database, journal, fresh, self._log, self._faults)
+            floor = max(database.last_id_time(), writer.load(), self._ids.last if self._ids else 0)
+            ids = QueueIds(
+                self._clock.now, long=self._long_ids, instance=self.instance, floor=floor, slots=self._id_slots
+            )
+            commits = GroupCommit(writer, loop, lambda: ids.last, self._forget_files)
+            reader, lister = Reader(self._database), Reader(self._database)
+            undo.pop_all()
         pools = [ThreadPoolExecutor(count, f"spool-{use}") for use, count in (("read", 1), ("list", 1), ("files", 4))]
-        return _Open(writer, commits, ids, *readers, *pools)
+        reading, listing = View(reader, fresh, journal), View(lister, fresh, journal)
+        return _Open(database, journal, writer, commits, ids, reading, listing, *pools)
 
     @property
     def failure(self) -> SpoolError | None:
@@ -209,8 +226,9 @@ class SqliteSpool:
             connection.close()
         with contextlib.suppress(SpoolError):
             if state.commits.failure is None:
-                state.writer.apply([], [], [], state.ids.last)
-        state.writer.close()
+                state.writer.finish(state.ids.last)
+        state.journal.close()
+        state.database.close()
 
     def _known_ids(self) -> QueueIds:
         if self._ids is None or (self._state is None and self._lost is None):
@@ -404,11 +422,11 @@ class SqliteSpool:
     async def counts(self) -> dict[str, int]:
         return await self._list(lambda reader: reader.counts())
 
-    async def _read(self, read: Callable[[Reader], T]) -> T:
+    async def _read(self, read: Callable[[View], T]) -> T:
         state = self._opened()
         return await asyncio.get_running_loop().run_in_executor(state.reading, read, state.reader)
 
-    async def _list(self, read: Callable[[Reader], T]) -> T:
+    async def _list(self, read: Callable[[View], T]) -> T:
         state = self._opened()
         return await asyncio.get_running_loop().run_in_executor(state.listing, read, state.lister)
 

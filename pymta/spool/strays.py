@@ -10,12 +10,12 @@ from pathlib import Path
 
 from pymta.spool.content import file_path
 from pymta.spool.ids import is_queue_id
-from pymta.spool.sqlite import Reader
+from pymta.spool.view import View
 
 _AT_ONCE = 500
 
 
-def remove_strays(place: Path, reader: Reader, live: Container[str]) -> int:
+def remove_strays(place: Path, reader: View, live: Container[str]) -> int:
     """Remove files in `place` that no message owns, and count them. Names that are not ours are left alone."""
     removed = 0
     try:

@@ -22,9 +22,13 @@ from pymta.model.queue import QueuedRecipient, QueueEntry, QueueName
 from pymta.model.route import AddressClass, Route
 from pymta.qmgr import QueueManager, QueueManagerSettings, transport_limits
 from pymta.runtime.clock import SystemClock
-from pymta.spool import SqliteSpool
+from pymta.spool import SqliteSpool, segments, writing
 from pymta.spool.faults import from_environment
 from pymta.testing import RecordingLog
+
+# So small that messages move to the database.
+segments.SEGMENT_BYTES = 1 << 19
+writing.FRESH_MESSAGES = 5
 
 DRAIN = sys.argv[3] == "drain"
 journal = os.open(sys.argv[2], os.O_WRONLY | os.O_APPEND | os.O_CREAT)
@@ -84,7 +88,7 @@ async def main():
 asyncio.run(main())
 """
 
-STEPS = ["committed", "delivered", "notice durable", "attempt recorded"]
+STEPS = ["journal synced", "committed", "delivered", "notice durable", "attempt recorded"]
 
 
 def run(spool: Path, journal: Path, mode: str, fault: str) -> int:

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
 import subprocess
@@ -13,7 +14,15 @@ import pytest
 
 from pymta.errors import SpoolError, SpoolLockedError
 from pymta.model.address import Address
-from pymta.model.queue import EntryUpdate, QueuedRecipient, QueueEntry, QueueFilter, QueueName
+from pymta.model.queue import (
+    EntryUpdate,
+    QueuedRecipient,
+    QueueEntry,
+    QueueFilter,
+    QueueName,
+    RecipientState,
+    RecipientUpdate,
+)
 from pymta.spool import SqliteSpool, content
 from pymta.spool.content import file_path
 from pymta.testing import ManualClock, RecordingLog
@@ -121,6 +130,25 @@ async def test_another_schema_version_is_refused_by_number(disk: Disk) -> None:
     await disk.spool.open()
 
 
+async def test_a_spool_from_before_the_journal_is_taken_as_it_is(disk: Disk) -> None:
+    entry = await disk.put()
+    await disk.spool.close()
+    shutil.rmtree(disk.directory / "journal")
+    await disk.spool.open()
+    assert await disk.ids() == [entry.queue_id]
+    assert await disk.put() != entry
+
+
+async def test_a_closed_spool_has_everything_in_its_database(disk: Disk) -> None:
+    entries = [await disk.put(), await disk.put(LARGE)]
+    await disk.spool.close()
+    with sqlite3.connect(disk.directory / "queue.db") as database:
+        assert database.execute("SELECT queue_id FROM messages ORDER BY queue_id").fetchall() == [
+            (entry.queue_id,) for entry in entries
+        ]
+    await disk.spool.open()
+
+
 async def test_a_file_that_is_no_database_is_refused(disk: Disk) -> None:
     await disk.spool.close()
     for name in ("queue.db-wal", "queue.db-shm"):
@@ -153,6 +181,7 @@ BROKEN = [
 async def test_a_broken_message_goes_to_corrupt_and_the_rest_flows(disk: Disk, statement: str, reason: str) -> None:
     entries = [await disk.put() for _ in range(5)]
     broken = entries[2].queue_id
+    await disk.reopen()
     disk.tamper(statement, broken)
     assert await disk.spool.due(9.0, 4) == [*entries[:2], *entries[3:]]
     assert [line for line in disk.log.lines if broken in line and reason in line]
@@ -193,6 +222,7 @@ async def test_left_over_content_is_removed_at_start_and_foreign_files_are_not(d
     place.parent.mkdir(exist_ok=True)
     place.write_bytes(b"left by a crash")
     foreign = [place.parent / "README", place.parent / "0000000ABCDE0", disk.directory / "note.txt"]
+    foreign.append(disk.directory / "journal" / "note.txt")
     for path in foreign:
         path.write_text("not ours")
     await disk.spool.open()
@@ -221,7 +251,7 @@ async def wait_for(condition: object, seconds: float = 5.0) -> None:
 
 
 SYNC_FAILURES = [
-    ("rows written", OSError(5, "Input/output error"), SMALL),
+    ("journal written", OSError(5, "Input/output error"), SMALL),
     ("content synced", OSError(5, "Input/output error"), LARGE),
 ]
 
@@ -254,7 +284,7 @@ async def test_after_a_failed_sync_nothing_is_taken_until_the_spool_is_opened_ag
 
 
 async def test_all_callers_of_a_failed_commit_are_told(disk: Disk) -> None:
-    disk.fault = ("rows written", OSError(5, "Input/output error"))
+    disk.fault = ("journal written", OSError(5, "Input/output error"))
     outcomes = await asyncio.gather(*(disk.put() for _ in range(50)), return_exceptions=True)
     assert all(isinstance(outcome, SpoolError) for outcome in outcomes)
     disk.fault = None
@@ -276,17 +306,20 @@ async def test_a_full_disk_refuses_one_message_and_takes_the_next(disk: Disk, mo
 
 
 async def test_a_full_database_refuses_and_recovers(disk: Disk) -> None:
-    writer = disk.spool._opened().writer
-    await disk.put()
-    (pages,) = writer._database.execute("PRAGMA page_count").fetchone()
-    writer._database.execute(f"PRAGMA max_page_count = {pages}")
+    stored = await disk.put()
+    await disk.reopen()
+    run = disk.spool._opened().database._database.execute
+    (pages,) = run("PRAGMA page_count").fetchone()
+    run(f"PRAGMA max_page_count = {pages}")
+    reasons = tuple(RecipientUpdate(0, RecipientState.PENDING, "4.0.0", "x" * 100_000) for _ in range(2))
     with pytest.raises(SpoolError, match="full"):
-        for _ in range(20):
-            await disk.put(b"x" * 60_000)
-    writer._database.execute("PRAGMA max_page_count = 1000000")
-    before = await disk.ids()
-    entry = await disk.put(b"x" * 60_000)
-    assert await disk.ids() == [*before, entry.queue_id]
+        await disk.spool.update(EntryUpdate(stored.queue_id, recipients=reasons))
+    # What goes to the journal goes on, and stays there for now: a spool that closes loses nothing of it.
+    fresh = [await disk.put(b"x" * 60_000) for _ in range(20)]
+    await disk.reopen()
+    assert await disk.ids() == [entry.queue_id for entry in (stored, *fresh)]
+    await disk.spool.update(EntryUpdate(stored.queue_id, recipients=reasons))
+    assert await disk.spool.due(9.0, 99) == [await disk.spool.load(stored.queue_id), *fresh]
 
 
 async def test_an_address_that_is_not_text_is_refused_alone(disk: Disk) -> None:
@@ -310,7 +343,7 @@ async def test_listing_a_long_queue_does_not_stop_intake_and_needs_little_memory
 
 
 async def test_every_commit_is_synced_and_leaves_a_write_ahead_log(disk: Disk) -> None:
-    database = disk.spool._opened().writer._database
+    database = disk.spool._opened().database._database
     assert database.execute("PRAGMA synchronous").fetchone() == (2,)
     assert database.execute("PRAGMA journal_mode").fetchone() == ("wal",)
 
@@ -325,13 +358,9 @@ async def test_file_and_directory_are_synced_before_the_row(disk: Disk, monkeypa
         fsync(descriptor)
 
     monkeypatch.setattr(content.os, "fsync", recorded)  # type: ignore[attr-defined]
-    monkeypatch.setattr(disk.spool._opened().writer, "_faults", happened.append)
+    monkeypatch.setattr(disk.spool._opened().journal, "_faults", happened.append)
     await disk.put(LARGE)
-    assert [each for each in happened if each in ("file", "directory", "committed")][-3:] == [
-        "file",
-        "directory",
-        "committed",
-    ]
+    assert happened[-4:] == ["file", "directory", "journal written", "journal synced"]
 
 
 async def test_a_removed_message_leaves_no_row(disk: Disk) -> None:
@@ -345,12 +374,15 @@ async def test_a_removed_message_leaves_no_row(disk: Disk) -> None:
     await disk.spool.open()
 
 
-@pytest.mark.parametrize("step", ["transaction begun", "rows written"])
+@pytest.mark.parametrize("step", ["journal written", "journal synced", "transaction begun", "rows written"])
 async def test_a_spool_that_failed_is_opened_again_with_its_lock_and_ids(disk: Disk, step: str) -> None:
     kept = await disk.put()
+    await disk.reopen()
     disk.fault = (step, OSError(5, "Input/output error"))
     with pytest.raises(SpoolError):
-        await disk.put(LARGE)
+        if step.startswith("journal"):
+            await disk.put(LARGE)
+        await disk.spool.update(EntryUpdate(kept.queue_id, queue=QueueName.HOLD))
     disk.fault = None
     with pytest.raises(SpoolError):
         await disk.put()
@@ -368,7 +400,7 @@ async def test_a_spool_that_failed_is_opened_again_with_its_lock_and_ids(disk: D
     assert stored.queue_id > last
     found = await disk.ids()
     assert [found[0], found[-1]] == [kept.queue_id, stored.queue_id]
-    # A transaction that failed after its commit record was written may count: then its content is there too.
+    # A change that failed after it was written may count: then its content is there too.
     for queue_id in found:
         entry = await disk.spool.load(queue_id)
         assert entry is not None
@@ -379,7 +411,7 @@ async def test_a_spool_that_failed_is_opened_again_with_its_lock_and_ids(disk: D
 
 async def test_reopening_is_tried_until_it_works(disk: Disk) -> None:
     kept = await disk.put()
-    disk.fault = ("transaction begun", OSError(5, "Input/output error"))
+    disk.fault = ("journal written", OSError(5, "Input/output error"))
     with pytest.raises(SpoolError):
         await disk.put()
     disk.fault = None

@@ -7,9 +7,8 @@ from typing import Any
 import pytest
 
 from pymta.errors import SpoolError
-from pymta.model.queue import EntryUpdate
 from pymta.spool.commits import GroupCommit
-from pymta.spool.sqlite import RefusedChange
+from pymta.spool.failures import RefusedChange
 
 
 class Writer:
@@ -18,13 +17,16 @@ class Writer:
     def __init__(self) -> None:
         self.batches: list[list[str]] = []
 
-    def apply(
-        self, new: Sequence[Any], updates: Sequence[EntryUpdate], gone: Sequence[str], last: int
-    ) -> dict[str, int]:
-        if "bad" in gone:
-            raise RefusedChange("bad")
-        self.batches.append([*(update.queue_id for update in updates), *gone])
-        return dict.fromkeys(gone, 1)
+    failure = None
+
+    def apply(self, changes: Sequence[Any], last: int) -> list[dict[str, int] | SpoolError]:
+        if "broken" in changes:
+            raise ZeroDivisionError
+        self.batches.append(list(changes))
+        return [RefusedChange(change) if change == "bad" else {change: 1} for change in changes]
+
+    def tidy(self, last: int) -> None:
+        """There is never anything to move."""
 
 
 class Bed:
@@ -77,6 +79,16 @@ async def test_one_that_is_refused_harms_no_other(bed: Bed) -> None:
     await bed.until(3)
     assert isinstance(bed.outcomes["bad"], SpoolError)
     assert bed.outcomes["a"] == {"a": 1} and bed.outcomes["b"] == {"b": 1}
+
+
+async def test_an_error_nobody_thought_of_ends_writing_and_nobody_waits_for_ever(bed: Bed) -> None:
+    for name in ("a", "broken"):
+        bed.submit(name)
+    await bed.until(2)
+    bed.submit("later")
+    await bed.until(3)
+    assert all(isinstance(outcome, SpoolError) for outcome in bed.outcomes.values())
+    assert bed.commits.failure is not None
 
 
 async def test_after_the_end_a_change_fails_and_what_waited_is_written() -> None:
