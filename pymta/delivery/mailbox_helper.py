@@ -72,7 +72,7 @@ class HelperActions:
         group = MaildirJobs(tuple(jobs))
         answer = await self._do(identity, lambda worker: worker.ask_group(group, contents))
         assert isinstance(answer, StoredAll)
-        return answer.answers
+        return answer.for_each(len(jobs))
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
         answer = await self._do(identity, lambda worker: worker.ask(job, content))

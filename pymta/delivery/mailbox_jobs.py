@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from pymta.errors import DeliveryError
@@ -124,14 +124,26 @@ class Stored:
     reason: str = ""
 
 
+_STORED = Stored()
 NOT_STORED = Stored("", "something else comes first")
 
 
 @frozen
 class StoredAll:
-    """The answers to `MaildirJobs`, in their order."""
+    """The answers to `MaildirJobs`, in their order; none at all where every message was stored."""
 
-    answers: tuple[Stored, ...]
+    answers: tuple[Stored, ...] = ()
+
+    @classmethod
+    def of(cls, answers: Sequence[Stored]) -> StoredAll:
+        return cls(tuple(answers)) if any(answer.reason for answer in answers) else cls()
+
+    def for_each(self, count: int) -> Sequence[Stored]:
+        """As many answers as there were jobs; raises DeliveryError where there were others."""
+        answers = self.answers or (_STORED,) * count
+        if len(answers) != count:
+            raise DeliveryError(f"a delivery worker gave {len(answers)} answers for {count} messages")
+        return answers
 
 
 @frozen

@@ -97,7 +97,7 @@ class JobServer:
 
 def _do(job: Job, stream: _Stream, watch: int, is_keeper: bool) -> Answer:
     if isinstance(job, MaildirJobs):
-        return StoredAll(tuple(deliver_maildirs(job.jobs, ((stream.frame(MAX_PIECE),) for _ in job.jobs))))
+        return StoredAll.of(deliver_maildirs(job.jobs, ((stream.frame(MAX_PIECE),) for _ in job.jobs)))
     pieces = stream.pieces()
     answer = _do_one(job, pieces, watch, is_keeper)
     # What a job does not want of its content is skipped.

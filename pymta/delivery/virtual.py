@@ -130,7 +130,7 @@ class VirtualAgent:
         return _Mailbox(path, Identity(uid, gid))
 
     async def _id(self, maps: Maps, key: Address, kind: str, minimum: int) -> int:
-        text = await self._lookup(maps, key)
+        text = maps.constant or await self._lookup(maps, key)
         if text is None:
             self._log.warning(f"recipient {key}: not found in virtual_{kind}_maps")
             raise _FailedError("4.3.5", "mail system configuration error")

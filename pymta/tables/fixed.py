@@ -24,15 +24,15 @@ class StaticTable(LocalTable):
 
     def __init__(self, name: str, source: str) -> None:
         super().__init__(name)
-        self._value = source
+        self.constant = source
         if source.startswith("{"):
             try:
-                self._value = strip_braces(source)
+                self.constant = strip_braces(source)
             except BraceError as error:
                 raise ConfigError(f"bad static:name syntax: {error}", name=name) from error
 
     def find(self, key: str) -> str | None:
-        return self._value
+        return self.constant
 
 
 class InlineTable(LocalTable):

@@ -16,6 +16,8 @@ class LocalTable(ABC):
     """
 
     takes_partial_keys = True
+    constant: str | None = None
+    """The answer to every key, where that is known without asking (`static:`)."""
 
     def __init__(self, name: str) -> None:
         self._name = name

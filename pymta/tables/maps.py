@@ -26,6 +26,8 @@ class Maps:
     def __init__(self, tables: Iterable[Table], title: str = "") -> None:
         self.tables: Sequence[Table] = tuple(tables)
         self.title = title or ", ".join(table.name for table in self.tables)
+        self.constant: str | None = getattr(self.tables[0], "constant", None) if self.tables else None
+        """The value for every key, where the first table has the same for all."""
         self._for_partial_keys = tuple(table for table in self.tables if takes_partial_keys(table))
 
     def __bool__(self) -> bool:

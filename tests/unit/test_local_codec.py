@@ -22,6 +22,7 @@ from pymta.delivery.mailbox_jobs import (
     StoredAll,
 )
 from pymta.delivery.mailbox_worker import KeeperRules
+from pymta.errors import DeliveryError
 
 JOBS = [
     MboxJob("/var/mail/x", b"From \xff\n", 5, 7, Locking(flock=True, delay=0.5), True, True, 1, 2),
@@ -33,6 +34,7 @@ JOBS = [
 ]
 ANSWERS = [
     Stored("4.2.0", "x"),
+    StoredAll(),
     StoredAll((Stored(), Stored("5.2.2", "ü"))),
     CommandExit(1, 2, True, "ü", "f"),
     FileText(True, "\udcff"),
@@ -47,6 +49,16 @@ def test_jobs_come_back(job: MboxJob) -> None:
 @pytest.mark.parametrize("answer", ANSWERS)
 def test_answers_come_back(answer: Stored) -> None:
     assert decode_answer(encode_value(answer)) == answer
+
+
+def test_the_answers_for_a_group_are_one_for_each_or_none_at_all() -> None:
+    full = Stored("5.2.2", "full")
+    assert StoredAll.of([Stored(), Stored()]) == StoredAll()
+    assert StoredAll().for_each(2) == (Stored(), Stored())
+    assert StoredAll.of([Stored(), full]).for_each(2) == (Stored(), full)
+    for count in (1, 3):
+        with pytest.raises(DeliveryError, match=f"2 answers for {count} messages"):
+            StoredAll.of([Stored(), full]).for_each(count)
 
 
 @pytest.mark.parametrize(

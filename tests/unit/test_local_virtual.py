@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
 
@@ -15,7 +16,7 @@ from pymta.model.delivery import DeliveryRequest, DeliveryResult, Outcome
 from pymta.model.envelope import Trace
 from pymta.model.queue import QueuedRecipient
 from pymta.ports import Content
-from pymta.tables import Maps
+from pymta.tables import Maps, TableFactory
 from pymta.testing import ManualClock, RecordingLog
 from tests.support.local_delivery import Bytes, Chunked, FakeActions, FakeTable
 
@@ -151,6 +152,26 @@ async def test_tables_and_mailboxes_that_fail_defer() -> None:
     assert "maildir access problem for UID/GID=5000/5001" in virtual.log.lines[-2]
     [result] = await virtual.deliver("ann@v.example")
     assert result.reason.startswith("delivery failed to mailbox /srv/mail/v.example/ann: ")
+
+
+@pytest.mark.parametrize(("uids", "status"), [("5000", "2.0.0"), ("0", "4.3.5"), ("joe", "4.3.5"), ("", "4.3.5")])
+async def test_ids_that_are_the_same_for_all_are_checked_too(uids: str, status: str) -> None:
+    tables = TableFactory(Path("/"))
+    actions = FakeActions()
+    agent = VirtualAgent(
+        build(VirtualSettings, Config.from_values({"virtual_mailbox_base": "/srv/mail"})),
+        VirtualTables(
+            tables.maps("inline:{joe@v.example=joe/}", "virtual_mailbox_maps"),
+            tables.maps(f"static:{uids}, inline:{{joe@v.example=6000}}", "virtual_uid_maps"),
+            tables.maps("static:{ 5001 }", "virtual_gid_maps"),
+        ),
+        actions,
+        ManualClock(),
+        RecordingLog(),
+    )
+    [result] = await agent.deliver(to("joe@v.example"), CONTENT)
+    assert result.status == status
+    assert [identity for identity, _ in actions.stored] == ([Identity(5000, 5001)] if status == "2.0.0" else [])
 
 
 async def test_a_worker_that_fails_defers() -> None:
