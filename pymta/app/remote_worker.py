@@ -40,7 +40,7 @@ class DeliveryWorker:
         failures: HostFailures | None = None,
     ) -> None:
         self._faults = faults
-        self._failures = failures or HostFailures()
+        self._failures = HostFailures() if failures is None else failures
         self._content = content
         self._agents = agents
         self._log = log

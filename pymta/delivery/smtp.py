@@ -70,7 +70,7 @@ class SmtpAgent:
         reply_filter: ReplyFilter | None = None,
         checks: Checks | None = None,
     ) -> None:
-        self._failures = failures or HostFailures()
+        self._failures = HostFailures() if failures is None else failures
         self.login = login
         self.checks = checks
         self.tls = tls

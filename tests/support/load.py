@@ -49,14 +49,21 @@ def parse_arrival(head: bytes, recipient: str, when: float) -> Arrival | None:
 
 
 class Sink(socketserver.ThreadingTCPServer):
-    """An SMTP server that remembers what it took; recipients that begin with `no-` do not exist here."""
+    """An SMTP server that remembers what it took; recipients that begin with `no-` do not exist here.
+
+    It takes `seconds` for each message; `most` is how many it had under way at once.
+    """
 
     daemon_threads = True
     allow_reuse_address = True
 
-    def __init__(self) -> None:
-        super().__init__(("127.0.0.1", 0), _SinkSession)
+    def __init__(self, address: tuple[str, int] = ("127.0.0.1", 0), *, seconds: float = 0.0) -> None:
+        super().__init__(address, _SinkSession)
         self.arrivals: list[Arrival] = []
+        self.seconds = seconds
+        self.most = 0
+        self._under_way = 0
+        self._lock = threading.Lock()
         self.port: int = self.server_address[1]
 
     @contextlib.contextmanager
@@ -69,6 +76,14 @@ class Sink(socketserver.ThreadingTCPServer):
             self.shutdown()
             thread.join()
             self.server_close()
+
+    def spend_time(self) -> None:
+        with self._lock:
+            self._under_way += 1
+            self.most = max(self.most, self._under_way)
+        time.sleep(self.seconds)
+        with self._lock:
+            self._under_way -= 1
 
 
 class _SinkSession(socketserver.StreamRequestHandler):
@@ -114,6 +129,8 @@ class _SinkSession(socketserver.StreamRequestHandler):
             if size < 20_000:
                 head.append(line)
         assert isinstance(self.server, Sink)
+        if self.server.seconds:
+            self.server.spend_time()
         for recipient in recipients:
             if arrival := parse_arrival(b"".join(head), recipient, time.time()):
                 self.server.arrivals.append(arrival)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
@@ -69,6 +70,11 @@ class NameServers:
             self._wait(self.port)
             yield self
 
+    def asked(self, name: str) -> list[str]:
+        """The types that Unbound was asked for `name`, in order."""
+        log = (self.folder / "unbound.log").read_text(errors="replace")
+        return re.findall(rf"info: 127\.0\.0\.1 {re.escape(name)}\. (\w+) IN", log)
+
     def reload(self) -> None:
         """Write `zones` anew and have NSD read them; Unbound keeps no answer longer than their time to live."""
         self._write_zones()
@@ -108,7 +114,7 @@ class NameServers:
             f'server:\n  interface: 127.0.0.1@{self.port}\n{system}  access-control: 127.0.0.0/8 allow\n  chroot: ""\n'
             f'  username: ""\n  directory: "{self.folder}"\n  pidfile: "{self.folder}/unbound.pid"\n  use-syslog: no\n'
             f'  logfile: "{self.folder}/unbound.log"\n  do-not-query-localhost: no\n  do-ip6: no\n'
-            f"  num-threads: 1\n  rrset-roundrobin: no\n"
+            f"  num-threads: 1\n  rrset-roundrobin: no\n  log-queries: yes\n"
             f'  module-config: "{modules}"\n  local-zone: "." static\n{local}{anchors}'
             f"remote-control:\n  control-enable: no\n{stubs}"
         )
