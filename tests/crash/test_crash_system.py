@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from pymta.spool.faults import ROLE_STEPS, STEPS
-from tests.support.load import Account, Load, Sink, account, maildir_arrivals
+from tests.support.load import Account, Load, Sink, account, maildir_arrivals, message
 from tests.support.system import PymtaSystem, eventually, roles
 
 ROUNDS = int(os.environ.get("PYMTA_CRASH_ROUNDS", "0"))
@@ -24,7 +24,7 @@ MODELS = ("single", "roles")
 # All of them in the campaign; otherwise those that no test of the spool or the queue manager alone has.
 ALL_STEPS = {"single": STEPS, "roles": STEPS + ROLE_STEPS}
 SHORT_STEPS = {"single": ("journal synced", "moved to database", "delivered"), "roles": ROLE_STEPS}
-# What is not delivered at once is moved when the program stops, if not before.
+# A message on hold is moved when the program stops, if not before.
 STEPS_OF_STOPPING = ("transaction begun", "rows written", "committed", "moved to database")
 USERS = ("one", "two")
 # Each sender's recipients: two Maildirs, one other host, a mixture, and one who does not exist.
@@ -61,6 +61,7 @@ def system(pymta_system: Callable[..., PymtaSystem], tmp_path: Path, sink: Sink,
             "virtual_minimum_uid": "1",
             "smtpd_client_connection_count_limit": "0",
             "relayhost": f"[127.0.0.1]:{sink.port}",
+            "smtpd_sender_restrictions": "check_sender_access inline:{held@a.example=HOLD}",
             "minimal_backoff_time": "1s",
         }
     )
@@ -171,7 +172,7 @@ def test_no_acknowledged_message_is_lost_at_any_named_step(
             with contextlib.suppress(AssertionError):
                 system.start()
             if is_of_stopping:
-                eventually(lambda: held(system))
+                system.send("far@sink.example", message("held"), sender="held@a.example")
                 system.stop()
             eventually(lambda before=before: has_died(system, before))
             load.kills.append(time.time())
@@ -180,17 +181,11 @@ def test_no_acknowledged_message_is_lost_at_any_named_step(
         load.kills.append(time.time())
         system.start()
         eventually(lambda: len(load.acknowledged) > 20, 30)
-    system.command("postsuper", "-H", "ALL")
+    system.command("postsuper", "-d", "ALL", "hold")
     result = settle(system, load, sink, tmp_path / "boxes")
     report(f"{model}, at named steps", load, result)
     assert result.lost == []
     assert result.unexplained == []
-
-
-def held(system: PymtaSystem) -> bool:
-    """Put on hold what is in the queue right now; whether that was anything."""
-    system.command("postsuper", "-h", "ALL")
-    return any(row["queue_name"] == "hold" for row in system.queue())
 
 
 def has_died(system: PymtaSystem, before: int) -> bool:

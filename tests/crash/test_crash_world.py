@@ -14,7 +14,14 @@ from tests.support.system import PymtaSystem, World, eventually
 PROCESS_MODEL = "roles"
 DAY = 86400.0
 LARGE = 200_000
-QUICK = {"minimal_backoff_time": "1s", "maximal_backoff_time": "1s", "smtpd_processes": "2", "notify_classes": ""}
+QUICK = {
+    "minimal_backoff_time": "1s",
+    "maximal_backoff_time": "1s",
+    # When it is tried again to record what was delivered.
+    "transport_retry_time": "1s",
+    "smtpd_processes": "2",
+    "notify_classes": "",
+}
 
 
 @pytest.fixture
