@@ -52,6 +52,37 @@ white A 10.4.4.4
 defer A 10.5.5.5
 deferip A 10.6.6.6
 """,
+    "backup.example": """primary A 10.8.8.8
+other A 10.8.9.9
+own A 10.7.7.7
+both A 10.8.8.8
+both A 10.7.7.7
+first MX 10 own.backup.example.
+first MX 20 primary.backup.example.
+second MX 10 primary.backup.example.
+second MX 20 own.backup.example.
+equal MX 10 primary.backup.example.
+equal MX 10 own.backup.example.
+last MX 10 primary.backup.example.
+last MX 10 other.backup.example.
+last MX 20 own.backup.example.
+not MX 10 primary.backup.example.
+gone MX 10 gone.backup.example.
+gone MX 20 own.backup.example.
+away MX 10 primary.backup.example.
+away MX 20 gone.backup.example.
+dead MX 10 h.dead.test.
+dead MX 20 own.backup.example.
+deadlast MX 10 primary.backup.example.
+deadlast MX 20 h.dead.test.
+shared MX 10 both.backup.example.
+null MX 0 .
+address A 10.7.7.7
+literal MX 10 10.8.8.8.
+literal MX 20 own.backup.example.
+named MX 10 primary.backup.example.
+named MX 20 x.example.
+""",
     "0.0.127.in-addr.arpa": """1 PTR localhost.
 5 PTR mail.bad.example.
 6 PTR good.example.
@@ -103,6 +134,19 @@ NAMES = (
 SENDERS: Sequence[Case] = [("127.0.0.1", "h", f"s@{name}", "u@x.example") for name in NAMES]
 HELO: Sequence[Case] = [("127.0.0.1", name, "", "u@x.example") for name in NAMES]
 CLIENTS: Sequence[Case] = [(f"127.0.0.{last}", "h", "", "u@x.example") for last in (1, 2, 5, 9)]
+
+_BACKUP = (
+    *("first", "second", "equal", "last", "not", "gone", "away", "dead", "deadlast", "shared", "null", "address"),
+    *("literal", "nothing", "named", "SECOND"),
+)
+BACKUP: Sequence[Case] = [
+    *(("127.0.0.1", "h", "s@a.example", f"u@{name}.backup.example") for name in _BACKUP),
+    *(
+        ("127.0.0.1", "h", "s@a.example", f"u@{name}")
+        for name in ("x.example", "h.dead.test", "[10.7.7.7]", "y_z.test")
+    ),
+    *(("127.0.0.1", "h", "s@a.example", f"u{rest}") for rest in ("%a.example@second.backup.example", "@own.test")),
+]
 
 
 @pytest.fixture(scope="module")
@@ -200,3 +244,14 @@ def test_lists(servers: NameServers, tmp_path: Path, restrictions: str, more: di
 )
 def test_hosts_behind_names(servers: NameServers, tmp_path: Path, restrictions: str, cases: Sequence[Case]) -> None:
     _compare(servers, tmp_path, restrictions, cases)
+
+
+@pytest.mark.parametrize("networks", ["", "10.8.8.0/24", "!10.8.9.9, 10.0.0.0/8"])
+def test_backup_mx(servers: NameServers, tmp_path: Path, networks: str) -> None:
+    more = {"proxy_interfaces": "10.7.7.7", "permit_mx_backup_networks": networks}
+    _compare(servers, tmp_path, "permit_mx_backup", BACKUP, **more)
+
+
+def test_clients_on_our_own_addresses(servers: NameServers, tmp_path: Path) -> None:
+    cases = [(f"127.0.0.{last}", "h", "s@a.example", "u@a.example") for last in (1, 2)]
+    _compare(servers, tmp_path, "permit_inet_interfaces", cases)
