@@ -17,7 +17,6 @@ from pymta.spool.failures import PASSING
 from pymta.spool.faults import NO_FAULTS, Faults
 from pymta.spool.handover import DraftContent, drafts_folder
 from pymta.spool.ids import QueueIds
-from pymta.spool.rows import texts_of
 
 # After a failed sync, how long nothing is accepted here: twice that each further time.
 _FIRST_PAUSE = 1.0
@@ -82,18 +81,13 @@ class RemoteQueue:
         """Make durable over there. Raises SpoolError."""
         assert isinstance(content, DraftContent) and self._ids is not None
         body = b""
-        try:
-            texts = texts_of(entry)
-        except SpoolError:
-            content.abandon()
-            raise
         in_file = content.in_file
         if in_file:
             await self._sync(content)
             self._faults("draft synced")
         else:
             body = content.take()
-        values = (self._ids.last, in_file, texts, pack_entry(entry))
+        values = (self._ids.last, in_file, pack_entry(entry))
         try:
             error = str(await self.upstream.ask(Kind.ENQUEUE, values, body))
             self._faults("message stored")

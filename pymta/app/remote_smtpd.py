@@ -56,14 +56,14 @@ class SmtpdEnd:
     # -- messages
 
     def _enqueue(self, number: int, head: bytes, body: bytes) -> None:
-        last, in_file, texts, values = loads(head)
+        last, in_file, values = loads(head)
         entry = unpack_entry(values)
         spool = self._spool
         spool.note_id_time(last)
         if in_file:
-            content = spool.handed_content(entry.queue_id, self._number, entry.size, texts)
+            content = spool.handed_content(entry.queue_id, self._number, entry.size)
         else:
-            content = spool.given_content(entry.queue_id, body, texts)
+            content = spool.given_content(entry.queue_id, body)
         size = len(body)
         self._messages += 1
         self._bytes += size

@@ -12,15 +12,11 @@ import os
 import zlib
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from pymta.errors import SpoolError
 from pymta.model.queue import QueueId
 from pymta.ports import Content
 from pymta.spool.faults import NO_FAULTS, Faults
-
-if TYPE_CHECKING:
-    from pymta.spool.rows import Texts
 
 # What is in the database is written twice, but needs no file, no syncs of it and its directory, no threads for them.
 # With 100 KB that costs a fifth less, with 200 KB more.
@@ -146,7 +142,6 @@ class SpooledContent:
 
     `failure` keeps the first error of the file system until `Spool.add` reports it; what is written after it is
     counted and dropped. What is prepended to a file waits for `sync`, which copies the file once, within the kernel.
-    `texts` are those of the entry that will go with it, where they are made already.
     """
 
     __slots__ = (
@@ -160,7 +155,6 @@ class SpooledContent:
         "_queue_id",
         "failure",
         "size",
-        "texts",
     )
 
     def __init__(self, directory: Path, queue_id: QueueId, live: set[QueueId], faults: Faults = NO_FAULTS) -> None:
@@ -175,7 +169,6 @@ class SpooledContent:
         self._descriptor: int | None = None
         self.failure: OSError | None = None
         self.size = 0
-        self.texts: Texts | None = None
 
     @property
     def in_file(self) -> bool:

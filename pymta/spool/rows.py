@@ -1,6 +1,6 @@
 """Queue entries as rows of plain SQL types, and back.
 
-What is searched or changed has a column of its own; the rest is one JSON text per message and one per recipient,
+What is searched or changed has a column of its own; the rest is one list per message, and one JSON text per recipient,
 empty where there is nothing to say.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import fields
-from itertools import repeat
 from operator import attrgetter
 from typing import Any
 
@@ -27,7 +26,8 @@ from pymta.model.queue import (
     RecipientUpdate,
 )
 
-MessageRow = tuple[QueueId, str, float, int, float | None, int, float, int, str, str, str]
+# The last value is JSON in the database, and the list that it stands for everywhere else.
+MessageRow = tuple[QueueId, str, float, int, float | None, int, float, int, str, str, str | list[Any]]
 RecipientRow = tuple[QueueId, int, str, str, str, str]
 # Of an id: queue, next_attempt, attempts, warned_time, forced_expire, None where they stay; the recipients' outcomes
 # by number, None where one is done.
@@ -59,13 +59,34 @@ class NewMessage:
         return len(self.content or b"") + 256 * len(self.recipients)
 
 
-Texts = tuple[str, Sequence[str]]
-"""What is stored of an entry as text: of the message, and of each recipient; no recipients where all are empty."""
-
-
-def texts_of(entry: QueueEntry) -> Texts:
+def encode(entry: QueueEntry, content: bytes | None) -> NewMessage:
     """Raises SpoolError for an address that is not text (lone surrogates cannot be stored)."""
-    data: list[Any] = [
+    queue_id, sender = entry.queue_id, entry.sender
+    _check_text(sender, queue_id)
+    message = (
+        queue_id,
+        entry.queue._value_,
+        entry.next_attempt,
+        entry.attempts,
+        entry.warned_time,
+        int(entry.forced_expire),
+        entry.arrival_time,
+        entry.size,
+        sender.local_part,
+        sender.domain,
+        _details(entry),
+    )
+    return NewMessage(message, [_recipient_row(queue_id, recipient) for recipient in entry.recipients], content)
+
+
+def stored(message: MessageRow) -> MessageRow:
+    """The row as the database has it. Most messages are gone before they get there, and are never told in JSON."""
+    details = message[-1]
+    return message if isinstance(details, str) else (*message[:-1], _dump(details))
+
+
+def _details(entry: QueueEntry) -> list[Any]:
+    details: list[Any] = [
         entry.queued_time,
         None if entry.client == LOCAL_CLIENT else _client_values(entry.client),
         entry.origin._value_,
@@ -79,33 +100,10 @@ def texts_of(entry: QueueEntry) -> Texts:
         entry.is_notice,
     ]
     if entry.trace is not Trace.NONE or entry.expanded:
-        data.append(entry.trace.value)
+        details.append(entry.trace.value)
     if entry.expanded:
-        data.append([_expanded(entry.queue_id, one) for one in entry.expanded])
-    _check_text(entry.sender, entry.queue_id)
-    recipients = [_recipient_text(entry.queue_id, recipient) for recipient in entry.recipients]
-    return _dump(data), recipients if any(recipients) else ()
-
-
-def encode(entry: QueueEntry, content: bytes | None, texts: Texts | None = None) -> NewMessage:
-    """`texts` are those of `texts_of`, where they were made already. Raises SpoolError."""
-    data, recipient_texts = texts or texts_of(entry)
-    queue_id, sender = entry.queue_id, entry.sender
-    message = (
-        queue_id,
-        entry.queue.value,
-        entry.next_attempt,
-        entry.attempts,
-        entry.warned_time,
-        int(entry.forced_expire),
-        entry.arrival_time,
-        entry.size,
-        sender.local_part,
-        sender.domain,
-        data,
-    )
-    pairs = zip(entry.recipients, recipient_texts or repeat(""), strict=False)
-    return NewMessage(message, [_recipient_row(queue_id, recipient, text) for recipient, text in pairs], content)
+        details.append([_expanded(entry.queue_id, one) for one in entry.expanded])
+    return details
 
 
 def _check_text(address: Address, queue_id: QueueId) -> None:
@@ -130,8 +128,8 @@ def _expanded(queue_id: QueueId, alias: QueuedRecipient) -> list[Any]:
     return [alias.number, alias.address.local_part, alias.address.domain, text]
 
 
-def _recipient_row(queue_id: QueueId, recipient: QueuedRecipient, text: str) -> RecipientRow:
-    address = recipient.address
+def _recipient_row(queue_id: QueueId, recipient: QueuedRecipient) -> RecipientRow:
+    address, text = recipient.address, _recipient_text(queue_id, recipient)
     outcome = encode_outcome(recipient) if recipient.reason or recipient.status else ""
     return (queue_id, recipient.number, address.local_part, address.domain, text, outcome)
 
@@ -200,7 +198,8 @@ def decode_recipients(rows: Sequence[Sequence[Any]]) -> list[QueuedRecipient]:
 
 def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> QueueEntry:
     queue_id, queue, next_attempt, attempts, warned, expire, arrival, size, sender_local, sender_domain, data = message
-    queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice, *more = json.loads(data)
+    details = json.loads(data) if isinstance(data, str) else data
+    queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice, *more = details
     return QueueEntry(
         queue_id=queue_id,
         queue=QueueName(queue),

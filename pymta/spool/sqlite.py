@@ -24,7 +24,7 @@ from pymta.spool.conditions import IDS as _IDS
 from pymta.spool.conditions import Condition, recipient_driver, sql_conditions
 from pymta.spool.failures import RefusedChange, StorageFailure
 from pymta.spool.faults import NO_FAULTS, Faults
-from pymta.spool.rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS, NewMessage, UpdateRow
+from pymta.spool.rows import MESSAGE_COLUMNS, RECIPIENT_COLUMNS, NewMessage, UpdateRow, stored
 
 # 2: content from 64 to 128 KiB is in its table too.
 SCHEMA_VERSION = 2
@@ -193,7 +193,7 @@ class Writer:
     def _insert(self, new: Sequence[NewMessage]) -> None:
         if not new:
             return
-        self._insert_rows("messages", MESSAGE_COLUMNS, [item.message for item in new])
+        self._insert_rows("messages", MESSAGE_COLUMNS, [stored(item.message) for item in new])
         self._insert_rows("recipients", RECIPIENT_COLUMNS, [row for item in new for row in item.recipients])
         contents = [(item.message[0], item.content) for item in new if item.content is not None]
         self._insert_rows("content", "queue_id, data", contents)

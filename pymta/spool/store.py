@@ -40,7 +40,7 @@ from pymta.spool.reading import (
     read_page,
     read_recipients,
 )
-from pymta.spool.rows import NewMessage, Texts, encode
+from pymta.spool.rows import NewMessage, encode
 from pymta.spool.segments import Journal
 from pymta.spool.selection import matches
 from pymta.spool.sqlite import Reader, Writer
@@ -78,7 +78,7 @@ def _new_message(entry: QueueEntry, content: SpooledContent) -> NewMessage:
     try:
         if entry.size != content.size or not entry.recipients:
             raise SpoolError(f"{entry.queue_id}: an entry needs recipients and the size of its content")
-        return encode(entry, None if content.in_file else content.content().data, content.texts)
+        return encode(entry, None if content.in_file else content.content().data)
     except SpoolError:
         content.abandon()
         raise
@@ -263,18 +263,15 @@ class SqliteSpool:
     def new_content(self, queue_id: QueueId) -> ContentWriter:
         return SpooledContent(self._content, queue_id, self._live, self._faults)
 
-    def given_content(self, queue_id: QueueId, data: bytes, texts: Texts) -> ContentWriter:
-        """Small content that another process took in, and the texts of its entry."""
+    def given_content(self, queue_id: QueueId, data: bytes) -> ContentWriter:
+        """Small content that another process took in."""
         content = SpooledContent(self._content, queue_id, self._live, self._faults)
         content.write(data)
-        content.texts = texts
         return content
 
-    def handed_content(self, queue_id: QueueId, writer: int, size: int, texts: Texts | None = None) -> ContentWriter:
+    def handed_content(self, queue_id: QueueId, writer: int, size: int) -> ContentWriter:
         """Large content of which another process has written the file (`handover.DraftContent`)."""
-        content = HandedContent(self._directory, self._content, writer, queue_id, size, self._live, self._faults)
-        content.texts = texts
-        return content
+        return HandedContent(self._directory, self._content, writer, queue_id, size, self._live, self._faults)
 
     async def add(self, entry: QueueEntry, content: ContentWriter) -> None:
         waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
