@@ -19,6 +19,7 @@ from pymta.delivery.pipe import PipeAgent, pipe_environment
 from pymta.delivery.pipe_service import PipeService
 from pymta.delivery.smtp import SmtpAgent
 from pymta.delivery.smtp_checks import LmtpCheckSettings, SmtpCheckSettings, delivery_checks
+from pymta.delivery.smtp_dns_filter import FilteredResolver
 from pymta.delivery.smtp_reply_filter import reply_filter
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.virtual import VirtualAgent
@@ -75,9 +76,11 @@ def _smtp(service: Service, config: Config, parts: AgentParts, log: Log) -> Deli
         parts.tables.domain_list(destinations, title="connection_cache_destinations").matches if destinations else None
     )
     filter_name = f"{service.command}_reply_filter"
+    dns_filter_name = f"{service.command}_dns_reply_filter"
+    dns_filter = parts.tables.maps(config.text(dns_filter_name), dns_filter_name)
     return SmtpAgent(
         settings,
-        parts.resolver,
+        FilteredResolver(parts.resolver, dns_filter, log, dns_filter_name) if dns_filter else parts.resolver,
         parts.clock,
         log,
         own_addresses=parts.own_addresses,

@@ -162,7 +162,7 @@ async def _hosts_by_mx(
 ) -> tuple[Host, ...] | Failure:
     answer = await resolver.query(destination.host, "MX")
     if answer.status is Lookup.TRY_AGAIN and not rules.ignore_mx_lookup_error:
-        return Failure("4.4.3", answer.reason)
+        return Failure(answer.dsn, answer.reason)
     if answer.status is not Lookup.FOUND:
         return await _hosts_by_address(destination, rules, resolver)
     if all(not mx.host for mx in answer.mx):
@@ -244,7 +244,7 @@ async def _dns_addresses(name: str, rules: HostRules, resolver: HostResolver) ->
         answer = await resolver.query(name, rdtype)
         values += answer.values
         if answer.status is Lookup.TRY_AGAIN:
-            failure = Failure("4.4.3", answer.reason)
+            failure = Failure(answer.dsn, answer.reason)
         elif answer.status is not Lookup.FOUND and not failure.is_temporary:
             failure = Failure("5.4.4", answer.reason)
     return values, failure

@@ -41,6 +41,7 @@ class SmtpSettings:
     smtp_defer_if_no_mx_address_found: bool
     smtp_reply_filter: str
     smtp_discard_ehlo_keywords: tuple[str, ...]
+    smtp_dns_reply_filter: str
     smtp_dns_support_level: str
     smtp_fallback_relay: tuple[str, ...]
     smtp_helo_name: str
@@ -97,6 +98,7 @@ class LmtpSettings:
     lmtp_data_xfer_timeout: float
     lmtp_defer_if_no_mx_address_found: bool
     lmtp_discard_lhlo_keywords: tuple[str, ...]
+    lmtp_dns_reply_filter: str
     lmtp_dns_support_level: str
     lmtp_fallback_relay: tuple[str, ...]
     lmtp_lhlo_name: str

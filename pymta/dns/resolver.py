@@ -8,6 +8,7 @@ import socket
 from collections.abc import Coroutine, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,7 @@ class DnsResolver:
             question = _any_question(name) if any_name else _question(name, rdtype)
         except (ValueError, dns.exception.DNSException):
             return invalid_name(name)
+        asked = question
         stub = self._current_stub()
         ttl, secure = float("inf"), True
         for _ in range(_MAXIMUM_ALIASES + 1):
@@ -158,7 +160,10 @@ class DnsResolver:
             ttl = min(ttl, response.chaining_result.minimum_ttl)
             secure = secure and self._stub_trusted and bool(response.response.flags & dns.flags.AD)
             if response.rrset is not None:
-                return _found(name, rdtype, response, ttl, secure, any_name=any_name)
+                answer = _found(name, rdtype, response, ttl, secure, any_name=any_name)
+                if response.canonical_name == asked:
+                    return answer
+                return replace(answer, owner=_host(response.canonical_name))
             if response.canonical_name == question:
                 return no_records(name, rdtype, Lookup.NO_DATA, ttl, secure)
             # An authoritative server gives the alias and leaves its target to us.

@@ -28,7 +28,8 @@ class Answer:
 
     `values` are addresses for A and AAAA, host names without trailing dot for PTR, CNAME and NS, joined
     strings for TXT (bytes decoded as Latin-1), presentation form for SRV and TLSA; MX records are in `mx`, a
-    null MX (RFC 7505) as `MX(0, "")`. `reason` tells why there are none, in Postfix's words.
+    null MX (RFC 7505) as `MX(0, "")`. `reason` tells why there are none, in Postfix's words, and `dsn` is the status of
+    mail that waits for a better answer. `owner` is the name that has the records, where the one asked for is an alias.
     """
 
     status: Lookup
@@ -37,3 +38,5 @@ class Answer:
     ttl: float = 0.0
     secure: bool = False
     reason: str = ""
+    dsn: str = "4.4.3"
+    owner: str = ""
