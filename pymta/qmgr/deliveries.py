@@ -31,6 +31,7 @@ class Deliveries:
         self._settings = settings
         self._scheduler = parts.scheduler
         self._active = parts.active
+        self._ahead = parts.ahead
         self._supply = parts.supply
         self._agents = parts.agents
         self._work = parts.work
@@ -93,6 +94,8 @@ class Deliveries:
 
     def _deliver(self, message: ActiveMessage, entry: Entry) -> None:
         message.in_flight += 1
+        if not message.in_memory:
+            self._ahead.begun(message)
         request = make_request(message.entry, entry)
         agent = self._agents(request.transport)
         handed = self._clock.now()

@@ -12,6 +12,7 @@ from pymta.qmgr.parts import Parts
 
 _ROOM_CHECK_SECONDS = 0.05
 _OUTDATED_LIMIT = 50_000
+_AT_ONCE = 20
 
 
 class Flusher:
@@ -51,6 +52,7 @@ class Flusher:
     async def _run(self, query: QueueFilter, began: float) -> None:
         try:
             with self._feed.reading() as outdated:
+                admitted = 0
                 async for entry in self._spool.entries(query):
                     if began < entry.queued_time <= self._clock.now():
                         # Not compared by id: ids of both forms may lie in the queue (enable_long_queue_ids). What
@@ -60,6 +62,10 @@ class Flusher:
                         await asyncio.sleep(_ROOM_CHECK_SECONDS)
                     if entry.queue_id not in outdated and entry.queue_id not in self._active:
                         self._admit(entry)
+                        admitted += 1
+                        if admitted % _AT_ONCE == 0:
+                            # What is under way goes on between a few and the next.
+                            await asyncio.sleep(0)
                     if len(outdated) > _OUTDATED_LIMIT:
                         # Only what is still to come can be old when it comes.
                         outdated.intersection_update([name for name in outdated if entry.queue_id < name])

@@ -87,10 +87,10 @@ class OutcomeLines:
 
 def seconds(delay: float, resolution: int) -> str:
     """Two significant digits, at most `resolution` decimals, no trailing zeros (delay_logging_resolution_limit)."""
-    if 0.0 <= delay < 0.995 and resolution == 2:
-        return _HUNDREDTHS[int(delay * 100 + 0.5)]
     if delay >= 10:
         return str(int(delay + 0.5))
+    if delay >= 0.0 and resolution == 2:
+        return _HUNDREDTHS[int(delay * 100 + _HALF)] if delay < 0.995 else _TENTHS[int(delay * 10 + _HALF)]
     return _seconds(delay, resolution)
 
 
@@ -105,4 +105,7 @@ def _seconds(delay: float, resolution: int) -> str:
     return text.rstrip("0").rstrip(".") if decimals else text
 
 
+# Half a unit; a little more, since what is a half to the microsecond may be a little less as a float.
+_HALF = 0.500001
+_TENTHS = [_seconds(tenths / 10, 2) for tenths in range(101)]
 _HUNDREDTHS = [_seconds(hundredths / 100, 2) for hundredths in range(101)]

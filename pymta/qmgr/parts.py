@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pymta.model.frozen import frozen
 from pymta.ports import Clock, DeliveryAgent, Log, Spool
 from pymta.qmgr.active_queue import ActiveQueue
+from pymta.qmgr.ahead import ReadAhead
 from pymta.qmgr.scheduler import Scheduler
 from pymta.qmgr.supply import Supply
 from pymta.qmgr.work import Work
@@ -21,6 +22,7 @@ class Parts:
     scheduler: Scheduler
     supply: Supply
     active: ActiveQueue
+    ahead: ReadAhead
     agents: Callable[[str], DeliveryAgent | None]
     work: Work
     clock: Clock

@@ -12,6 +12,7 @@ from pymta.ports import AddressResolver, Clock, Content, ContentWriter, Delivery
 from pymta.qmgr import lines
 from pymta.qmgr.active import ActiveMessage
 from pymta.qmgr.active_queue import ActiveQueue
+from pymta.qmgr.ahead import ReadAhead
 from pymta.qmgr.deliveries import Deliveries
 from pymta.qmgr.endings import Endings
 from pymta.qmgr.feed import Feed
@@ -100,7 +101,7 @@ class QueueManager:
         scheduler = Scheduler(limits, settings.minimal_backoff_time, settings.transport_retry_time)
         supply = Supply(scheduler, settings.qmgr_message_recipient_limit, settings.qmgr_message_recipient_minimum)
         active = ActiveQueue(spool, supply, settings.qmgr_message_active_limit, self._feed.has_room)
-        return Parts(spool, scheduler, supply, active, agents, Work(log), clock, log, faults)
+        return Parts(spool, scheduler, supply, active, ReadAhead(), agents, Work(log), clock, log, faults)
 
     # -- life
 
@@ -236,6 +237,8 @@ class QueueManager:
 
     def _planned(self, message: ActiveMessage) -> None:
         self._deliveries.start_soon()
+        if message.waiting and not message.in_memory:
+            self._parts.ahead.add(message)
         if not message.waiting or message.unread or message.done or message.is_withdrawn:
             self._endings.advance(message)
 
@@ -248,5 +251,7 @@ class QueueManager:
                 self._parts.scheduler.all_read(message)
             self._feed.settled(queue_id)
             self._active.remove(message)
+            if not message.in_memory:
+                self._parts.ahead.begun(message)
         if due is not None:
             self._feed.waits(queue_id, due)

@@ -42,6 +42,10 @@ MESSAGE_COLUMNS = (
 RECIPIENT_COLUMNS = "queue_id, number, local_part, domain, data, outcome"
 
 _client_values = attrgetter(*(field.name for field in fields(Client)))
+_QUEUES = {one.value: one for one in QueueName}
+_ORIGINS = {one.value: one for one in Origin}
+_UNSAID = Notify.DEFAULT
+_PENDING = RecipientState.PENDING
 _dump = json.JSONEncoder(separators=(",", ":")).encode
 
 
@@ -202,14 +206,14 @@ def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> Queu
     queued, client, origin, body, smtputf8, envid, ret, verp, filter_, message_id, is_notice, *more = details
     return QueueEntry(
         queue_id=queue_id,
-        queue=QueueName(queue),
+        queue=_QUEUES[queue],
         sender=Address(sender_local, sender_domain),
         recipients=tuple([_decode_recipient(row) for row in recipients]),
         arrival_time=float(arrival),
         queued_time=float(queued),
         size=int(size),
         client=LOCAL_CLIENT if client is None else Client(*client),
-        origin=Origin(origin),
+        origin=_ORIGINS[origin],
         body=Body(body) if body else None,
         smtputf8=smtputf8,
         envid=envid,
@@ -230,7 +234,7 @@ def _decode(message: Sequence[Any], recipients: Sequence[Sequence[Any]]) -> Queu
 def _decode_recipient(row: Sequence[Any]) -> QueuedRecipient:
     _, number, local_part, domain, data, outcome = row
     address = Address(local_part, domain)
-    original, notify, orcpt = address, Notify.DEFAULT, ""
+    original, notify, orcpt = address, _UNSAID, ""
     if data:
         original_local, original_domain, notify_value, orcpt = json.loads(data)
         original, notify = Address(original_local, original_domain), Notify(notify_value)
@@ -238,9 +242,7 @@ def _decode_recipient(row: Sequence[Any]) -> QueuedRecipient:
     if not outcome:
         return QueuedRecipient(*recipient)
     status, reason, relay, remote_mta, diagnostic = json.loads(outcome)
-    return QueuedRecipient(
-        *recipient, status=status, reason=reason, relay=relay, remote_mta=remote_mta, diagnostic=diagnostic
-    )
+    return QueuedRecipient(*recipient, _PENDING, status, reason, relay, remote_mta, diagnostic)
 
 
 def wreck(message: Sequence[Any]) -> QueueEntry:
