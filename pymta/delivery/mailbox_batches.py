@@ -1,13 +1,17 @@
-"""Small messages for one user's maildirs, stored in groups: a group is one question to his worker, and shares syncs."""
+"""Small messages stored in groups: a group is one question to a user's worker, and shares locks and syncs."""
 
 from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Hashable, Sequence
+from typing import Generic, TypeVar
 
-from pymta.delivery.mailbox_jobs import Answered, Identity, MaildirJob, Stored
+from pymta.delivery.mailbox_jobs import Answered, Stored
 from pymta.errors import DeliveryError
+
+Key = TypeVar("Key", bound=Hashable)
+Job = TypeVar("Job")
 
 # Larger contents are not worth gathering, and come in pieces.
 SMALL = 65536
@@ -17,40 +21,41 @@ _PATIENCE = 0.1
 _LANES = 4
 
 
-class _Waiting:
+class _Waiting(Generic[Job]):
     __slots__ = ("answered", "data", "is_withdrawn", "job")
 
-    def __init__(self, job: MaildirJob, data: bytes, answered: Answered) -> None:
+    def __init__(self, job: Job, data: bytes, answered: Answered) -> None:
         self.job = job
         self.data = data
         self.answered = answered
         self.is_withdrawn = False
 
 
-_Send = Callable[[Identity, Sequence[MaildirJob], Sequence[bytes]], Awaitable[Sequence[Stored]]]
+_Send = Callable[[Key, Sequence[Job], Sequence[bytes]], Awaitable[Sequence[Stored]]]
 
 
-class MaildirBatches:
-    """What comes while a group of a user is under way waits, and goes as the next group, at most 64 together.
+class Batches(Generic[Key, Job]):
+    """What comes while a group for the same key is under way waits, and goes as the next group, at most 64 together.
 
-    `send` has a group stored with a user's rights, and gives the answers in its order. A group that takes more
-    than `patience` seconds keeps nobody waiting: the next one goes beside it, up to four at a time.
+    `send` has a group stored, and gives the answers in its order. A group that takes more than `patience` seconds
+    keeps nobody waiting: the next one goes beside it, up to `lanes` at a time.
     """
 
-    def __init__(self, send: _Send, *, patience: float = _PATIENCE) -> None:
+    def __init__(self, send: _Send[Key, Job], *, lanes: int = _LANES, patience: float = _PATIENCE) -> None:
         self._send = send
+        self._most_lanes = lanes
         self._patience = patience
-        self._users: dict[Identity, _User] = {}
+        self._keys: dict[Key, _Groups[Key, Job]] = {}
 
-    def put(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
+    def put(self, key: Key, job: Job, data: bytes, answered: Answered) -> None:
         """Have `answered` called later, once."""
-        self._put(identity, _Waiting(job, data, answered))
+        self._put(key, _Waiting(job, data, answered))
 
-    async def store(self, identity: Identity, job: MaildirJob, data: bytes) -> Stored:
+    async def store(self, key: Key, job: Job, data: bytes) -> Stored:
         """Raises DeliveryError where the group could not be stored."""
         answer: asyncio.Future[Stored | DeliveryError] = asyncio.get_running_loop().create_future()
-        one = _Waiting(job, data, lambda stored: None if answer.done() else answer.set_result(stored))
-        self._put(identity, one)
+        one: _Waiting[Job] = _Waiting(job, data, lambda stored: None if answer.done() else answer.set_result(stored))
+        self._put(key, one)
         try:
             stored = await answer
         finally:
@@ -59,34 +64,37 @@ class MaildirBatches:
             raise stored
         return stored
 
-    def _put(self, identity: Identity, one: _Waiting) -> None:
-        user = self._users.get(identity)
-        if user is None:
-            user = self._users[identity] = _User(identity, self._send, self._patience, self._idle)
-        user.put(one)
+    def _put(self, key: Key, one: _Waiting[Job]) -> None:
+        groups = self._keys.get(key)
+        if groups is None:
+            groups = self._keys[key] = _Groups(key, self._send, self._most_lanes, self._patience, self._idle)
+        groups.put(one)
 
-    def _idle(self, identity: Identity) -> None:
-        del self._users[identity]
+    def _idle(self, key: Key) -> None:
+        del self._keys[key]
 
 
-class _User:
-    """What waits for one user, and the groups of his under way, each in a lane of its own."""
+class _Groups(Generic[Key, Job]):
+    """What waits for one key, and the groups under way, each in a lane of its own."""
 
-    def __init__(self, identity: Identity, send: _Send, patience: float, idle: Callable[[Identity], None]) -> None:
-        self._identity = identity
+    def __init__(
+        self, key: Key, send: _Send[Key, Job], most_lanes: int, patience: float, idle: Callable[[Key], None]
+    ) -> None:
+        self._key = key
         self._send = send
+        self._most_lanes = most_lanes
         self._patience = patience
         self._idle = idle
-        self._waiting: deque[_Waiting] = deque()
+        self._waiting: deque[_Waiting[Job]] = deque()
         self._lanes: set[asyncio.Task[None]] = set()
         self._groups = 0
         self._timer: asyncio.TimerHandle | None = None
 
-    def put(self, one: _Waiting) -> None:
+    def put(self, one: _Waiting[Job]) -> None:
         self._waiting.append(one)
         if not self._lanes:
             self._open_lane()
-        elif self._timer is None:
+        elif self._timer is None and len(self._lanes) < self._most_lanes:
             self._watch()
 
     def _open_lane(self) -> None:
@@ -100,7 +108,7 @@ class _User:
     def _check(self, groups: int) -> None:
         """Open another lane where no group began meanwhile for those that wait."""
         self._timer = None
-        if self._waiting and len(self._lanes) < _LANES:
+        if self._waiting and len(self._lanes) < self._most_lanes:
             if groups == self._groups:
                 self._open_lane()
             self._watch()
@@ -116,13 +124,13 @@ class _User:
         assert task is not None
         self._ended(task)
 
-    async def _store(self, group: list[_Waiting]) -> None:
+    async def _store(self, group: list[_Waiting[Job]]) -> None:
         answers: Sequence[Stored | DeliveryError]
         try:
-            answers = await self._send(self._identity, [one.job for one in group], [one.data for one in group])
+            answers = await self._send(self._key, [one.job for one in group], [one.data for one in group])
         except Exception as error:
             # Each gets his own: what they raise is shared by nobody.
-            text = str(error) if isinstance(error, DeliveryError) else f"storing in maildirs: {error!r}"
+            text = str(error) if isinstance(error, DeliveryError) else f"storing in mailboxes: {error!r}"
             answers = [DeliveryError(text) for _ in group]
         for one, answer in zip(group, answers, strict=True):
             one.answered(answer)
@@ -136,4 +144,4 @@ class _User:
     def _stop(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
-        self._idle(self._identity)
+        self._idle(self._key)

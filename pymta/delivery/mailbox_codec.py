@@ -16,15 +16,16 @@ from pymta.delivery.mailbox_jobs import (
     MaildirJob,
     MaildirJobs,
     MboxJob,
+    MboxJobs,
     ReadJob,
     Stored,
     StoredAll,
 )
 
 _Types = dict[str, type]
-_JOBS: _Types = {one.__name__: one for one in (MboxJob, MaildirJob, MaildirJobs, CommandJob, ReadJob)}
+_JOBS: _Types = {one.__name__: one for one in (MboxJob, MboxJobs, MaildirJob, MaildirJobs, CommandJob, ReadJob)}
 _ANSWERS: _Types = {one.__name__: one for one in (Stored, StoredAll, CommandExit, FileText)}
-_NESTED = (Locking, MaildirJob, Stored)
+_NESTED = (Locking, MaildirJob, MboxJob, Stored)
 
 
 class CodecError(Exception):
@@ -122,6 +123,8 @@ _READERS: dict[str, Any] = {
     "int | None": _typed(int, type(None)),
     "tuple[str, ...]": _strings,
     "tuple[tuple[str, str], ...]": _pairs,
+    "tuple[bytes, ...]": lambda values: tuple(_octets(value) for value in _typed(list)(values)),
+    "MboxJob": lambda value: _build(MboxJob, value),
     "Locking": lambda value: _build(Locking, value),
     "tuple[MaildirJob, ...]": _several(MaildirJob),
     "tuple[Stored, ...]": _several(Stored),
@@ -148,6 +151,8 @@ def _paths(job: Job) -> tuple[str, ...]:
             return job.paths
         case CommandJob():
             return (job.directory,) if job.directory else ()
+        case MboxJobs():
+            return (job.target.path,)
         case MaildirJobs():
             return tuple(path for one in job.jobs for path in (one.path, *one.unless))
         case MaildirJob():

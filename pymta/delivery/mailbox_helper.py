@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import replace
 
-from pymta.delivery.mailbox_batches import SMALL, MaildirBatches
+from pymta.delivery.mailbox_batches import SMALL, Batches
 from pymta.delivery.mailbox_codec import CodecError
 from pymta.delivery.mailbox_jobs import (
     Answer,
@@ -18,6 +19,7 @@ from pymta.delivery.mailbox_jobs import (
     MaildirJob,
     MaildirJobs,
     MboxJob,
+    MboxJobs,
     ReadJob,
     Stored,
     StoredAll,
@@ -52,13 +54,16 @@ class HelperActions:
         self._waiting: list[asyncio.Future[None]] = []
         self._helper_lock = asyncio.Lock()
         self._timer: asyncio.TimerHandle | None = None
-        self._maildirs = MaildirBatches(self._store_all)
+        self._maildirs: Batches[Identity, MaildirJob] = Batches(self._store_maildirs)
+        self._mboxes: Batches[tuple[Identity, MboxJob], bytes] = Batches(self._store_mboxes, lanes=1)
         self._closed = False
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
         data = content.data
-        if isinstance(job, MaildirJob) and data is not None and len(data) <= SMALL:
-            return await self._maildirs.store(identity, job, data)
+        if data is not None and len(data) <= SMALL:
+            if isinstance(job, MaildirJob):
+                return await self._maildirs.store(identity, job, data)
+            return await self._mboxes.store((identity, replace(job, header=b"")), job.header, data)
         answer = await self._do(identity, lambda worker: worker.ask(job, content))
         assert isinstance(answer, Stored)
         return answer
@@ -66,13 +71,23 @@ class HelperActions:
     def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
         self._maildirs.put(identity, job, data, answered)
 
-    async def _store_all(
+    async def _store_maildirs(
         self, identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]
     ) -> Sequence[Stored]:
-        group = MaildirJobs(tuple(jobs))
+        return await self._store_group(identity, MaildirJobs(tuple(jobs)), contents)
+
+    async def _store_mboxes(
+        self, key: tuple[Identity, MboxJob], headers: Sequence[bytes], contents: Sequence[bytes]
+    ) -> Sequence[Stored]:
+        identity, target = key
+        return await self._store_group(identity, MboxJobs(target, tuple(headers)), contents)
+
+    async def _store_group(
+        self, identity: Identity, group: MaildirJobs | MboxJobs, contents: Sequence[bytes]
+    ) -> Sequence[Stored]:
         answer = await self._do(identity, lambda worker: worker.ask_group(group, contents))
         assert isinstance(answer, StoredAll)
-        return answer.for_each(len(jobs))
+        return answer.for_each(len(contents))
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
         answer = await self._do(identity, lambda worker: worker.ask(job, content))

@@ -61,6 +61,17 @@ class MboxJob:
 
 
 @frozen
+class MboxJobs:
+    """Append several small messages to one file, under one lock, with one sync.
+
+    `headers` are theirs, that of `target` is empty; their contents follow in this order.
+    """
+
+    target: MboxJob
+    headers: tuple[bytes, ...]
+
+
+@frozen
 class MaildirJob:
     """Store a message as a new file of the maildir `path`, created with mode 0700 where it is missing.
 
@@ -113,7 +124,7 @@ class ReadJob:
     size_limit: int = 16 * 1024 * 1024
 
 
-Job = MboxJob | MaildirJob | MaildirJobs | CommandJob | ReadJob
+Job = MboxJob | MboxJobs | MaildirJob | MaildirJobs | CommandJob | ReadJob
 
 
 @frozen
@@ -130,7 +141,7 @@ NOT_STORED = Stored("", "something else comes first")
 
 @frozen
 class StoredAll:
-    """The answers to `MaildirJobs`, in their order; none at all where every message was stored."""
+    """The answers to `MaildirJobs` or `MboxJobs`, in their order; none at all where every message was stored."""
 
     answers: tuple[Stored, ...] = ()
 

@@ -8,7 +8,7 @@ from typing import cast
 
 from pymta.delivery.mailbox_batches import SMALL
 from pymta.delivery.mailbox_codec import CodecError, decode_answer, encode_value
-from pymta.delivery.mailbox_jobs import Answer, Identity, Job, MaildirJobs
+from pymta.delivery.mailbox_jobs import Answer, Identity, Job, MaildirJobs, MboxJobs
 from pymta.delivery.mailbox_worker import LENGTH, MAX_FRAME
 from pymta.ports import Content
 
@@ -42,7 +42,7 @@ class WorkerLink(asyncio.Protocol):
                 await self._drain()
         return await self._exchange((_END,))
 
-    async def ask_group(self, jobs: MaildirJobs, contents: Sequence[bytes]) -> Answer:
+    async def ask_group(self, jobs: MaildirJobs | MboxJobs, contents: Sequence[bytes]) -> Answer:
         """The same for small messages that are stored together."""
         frame = encode_value(jobs)
         out = [LENGTH.pack(len(frame)), frame]

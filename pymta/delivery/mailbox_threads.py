@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TypeVar
 
 from pymta.delivery.command import run_command
-from pymta.delivery.mailbox_batches import SMALL, MaildirBatches
+from pymta.delivery.mailbox_batches import SMALL, Batches
 from pymta.delivery.mailbox_jobs import (
     Answered,
     CommandExit,
@@ -24,7 +24,7 @@ from pymta.delivery.mailbox_jobs import (
 )
 from pymta.delivery.mailbox_read import read_file
 from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
-from pymta.delivery.mbox import append_mbox
+from pymta.delivery.mbox import append_mbox, append_mboxes
 from pymta.errors import ConfigError, DeliveryError
 from pymta.ports import Content
 
@@ -44,7 +44,8 @@ class ThreadedActions:
             raise ConfigError("running as root: local delivery needs the privileged helper", name="local")
         self._files = ThreadPoolExecutor(threads, "mailbox")
         self._commands = ThreadPoolExecutor(commands, "command")
-        self._maildirs = MaildirBatches(self._store_all)
+        self._maildirs: Batches[Identity, MaildirJob] = Batches(self._store_maildirs)
+        self._mboxes: Batches[MboxJob, bytes] = Batches(self._store_mboxes, lanes=1)
 
     async def store(self, identity: Identity, job: MboxJob | MaildirJob, content: Content) -> Stored:
         if isinstance(job, MaildirJob):
@@ -55,16 +56,24 @@ class ThreadedActions:
         # Mailboxes belong to whom we run as, whoever the recipient is.
         owner = None if job.owner_uid is None else os.geteuid()
         mbox = replace(job, owner_uid=owner, create_uid=None, create_gid=None)
+        if content.data is not None and len(content.data) <= SMALL:
+            return await self._mboxes.store(replace(mbox, header=b""), job.header, content.data)
         return await self._feed(self._files, content, lambda pieces: append_mbox(mbox, pieces))
 
     def begin_store(self, identity: Identity, job: MaildirJob, data: bytes, answered: Answered) -> None:
         self._maildirs.put(identity, job, data, answered)
 
-    async def _store_all(
+    async def _store_maildirs(
         self, identity: Identity, jobs: Sequence[MaildirJob], contents: Sequence[bytes]
     ) -> Sequence[Stored]:
         pieces = [(data,) for data in contents]
         return await asyncio.get_running_loop().run_in_executor(self._files, deliver_maildirs, jobs, pieces)
+
+    async def _store_mboxes(
+        self, target: MboxJob, headers: Sequence[bytes], contents: Sequence[bytes]
+    ) -> Sequence[Stored]:
+        pieces = [(data,) for data in contents]
+        return await asyncio.get_running_loop().run_in_executor(self._files, append_mboxes, target, headers, pieces)
 
     async def run(self, identity: Identity, job: CommandJob, content: Content) -> CommandExit:
         if identity.chroot:

@@ -17,10 +17,20 @@ from collections.abc import Iterator
 
 from pymta.delivery.command import run_command
 from pymta.delivery.mailbox_codec import CodecError, decode_job, encode_value
-from pymta.delivery.mailbox_jobs import Answer, CommandJob, Job, MaildirJob, MaildirJobs, MboxJob, ReadJob, StoredAll
+from pymta.delivery.mailbox_jobs import (
+    Answer,
+    CommandJob,
+    Job,
+    MaildirJob,
+    MaildirJobs,
+    MboxJob,
+    MboxJobs,
+    ReadJob,
+    StoredAll,
+)
 from pymta.delivery.mailbox_read import read_file
 from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
-from pymta.delivery.mbox import AsOwner, append_mbox
+from pymta.delivery.mbox import AsOwner, append_mbox, append_mboxes
 from pymta.errors import DeliveryError
 from pymta.model.frozen import frozen
 from pymta.runtime.children import AbandonedError
@@ -55,6 +65,8 @@ class KeeperRules:
             case MaildirJob(path=path, unless=unless):
                 is_roots = path == self.root_mailbox or (path.endswith("/") and self._is_mailbox(path[:-1], 0))
                 return is_roots and self._are_forwards(unless)
+            case MboxJobs(target=target):
+                return self.permit(target)
             case MaildirJobs(jobs=jobs):
                 return all(map(self.permit, jobs))
             case ReadJob(paths=paths):
@@ -96,8 +108,13 @@ class JobServer:
 
 
 def _do(job: Job, stream: _Stream, watch: int, is_keeper: bool) -> Answer:
-    if isinstance(job, MaildirJobs):
-        return StoredAll.of(deliver_maildirs(job.jobs, ((stream.frame(MAX_PIECE),) for _ in job.jobs)))
+    match job:
+        case MaildirJobs(jobs=jobs):
+            return StoredAll.of(deliver_maildirs(jobs, stream.whole(len(jobs))))
+        case MboxJobs(target=target, headers=headers):
+            # All of them are read before the mailbox is locked.
+            contents = list(stream.whole(len(headers)))
+            return StoredAll.of(append_mboxes(target, headers, contents, _owner(target, is_keeper)))
     pieces = stream.pieces()
     answer = _do_one(job, pieces, watch, is_keeper)
     # What a job does not want of its content is skipped.
@@ -110,13 +127,17 @@ def _do_one(
 ) -> Answer:
     match job:
         case MboxJob():
-            return append_mbox(job, pieces, _as_owner(job) if is_keeper else contextlib.nullcontext)
+            return append_mbox(job, pieces, _owner(job, is_keeper))
         case MaildirJob():
             return deliver_maildir(job, pieces)
         case CommandJob():
             return run_command(job, pieces, watch)
         case ReadJob():
             return read_file(job)
+
+
+def _owner(job: MboxJob, is_keeper: bool) -> AsOwner:
+    return _as_owner(job) if is_keeper else contextlib.nullcontext
 
 
 def _as_owner(job: MboxJob) -> AsOwner:
@@ -146,6 +167,11 @@ class _Stream:
         if size > limit:
             raise CodecError(f"frame of {size} octets")
         return self._exactly(size)
+
+    def whole(self, count: int) -> Iterator[tuple[bytes]]:
+        """The contents of a group, each in one frame."""
+        for _ in range(count):
+            yield (self.frame(MAX_PIECE),)
 
     def pieces(self) -> Iterator[bytes]:
         """A content: frames up to an empty one."""

@@ -7,7 +7,7 @@ import contextlib
 import errno
 import os
 import stat
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import AbstractContextManager
 
 from pymta.delivery.mailbox_copy import LineFilter, converted, write_all
@@ -31,20 +31,34 @@ def append_mbox(job: MboxJob, pieces: Iterable[bytes], as_owner: AsOwner = conte
 
     Raises only what `pieces` raise, after the file is restored.
     """
+    return append_mboxes(job, (job.header,), (pieces,), as_owner)[0]
+
+
+def append_mboxes(
+    job: MboxJob,
+    headers: Sequence[bytes],
+    contents: Sequence[Iterable[bytes]],
+    as_owner: AsOwner = contextlib.nullcontext,
+) -> list[Stored]:
+    """The same for several messages with `headers` instead of the job's, under one lock and with one sync.
+
+    One that cannot be written is no matter to the others; where the sync fails, none of them stays.
+    """
     try:
         with dot_locked(job.path, job.locking):
             descriptor = _open(job)
             try:
-                return _append_locked(descriptor, job, pieces, as_owner)
+                return _append_locked(descriptor, job, headers, contents, as_owner)
             finally:
                 os.close(descriptor)
     except _RefusedError as refused:
-        return refused.answer
+        answer = refused.answer
     except LockError as error:
         # Whoever holds the lock gives it back: always worth another try.
-        return Stored("4.2.0", f"{error}: {error_text(error.cause)}")
+        answer = Stored("4.2.0", f"{error}: {error_text(error.cause)}")
     except OSError as error:
-        return Stored(mailbox_status(error), f"cannot open file: {error_text(error)}")
+        answer = Stored(mailbox_status(error), f"cannot open file: {error_text(error)}")
+    return [answer] * len(headers)
 
 
 def _open(job: MboxJob) -> int:
@@ -102,29 +116,49 @@ def _check_kind(job: MboxJob, found: os.stat_result) -> None:
         raise _RefusedError("4.2.0", f"destination {job.path} is not owned by recipient")
 
 
-def _append_locked(descriptor: int, job: MboxJob, pieces: Iterable[bytes], as_owner: AsOwner) -> Stored:
+def _append_locked(
+    descriptor: int, job: MboxJob, headers: Sequence[bytes], contents: Sequence[Iterable[bytes]], as_owner: AsOwner
+) -> list[Stored]:
     if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-        return _write(descriptor, job, pieces, old_size=None)
+        return [_write(descriptor, job, *one, old_size=None) for one in zip(headers, contents, strict=True)]
     lock_file(descriptor, job.locking)
     old_size = os.fstat(descriptor).st_size
     with as_owner():
-        return _write(descriptor, job, pieces, old_size)
+        return _write_all(descriptor, job, headers, contents, old_size)
 
 
-def _write(descriptor: int, job: MboxJob, pieces: Iterable[bytes], old_size: int | None) -> Stored:
-    """Write and sync; `old_size` None: a device, which has no length to restore."""
+def _write_all(
+    descriptor: int, job: MboxJob, headers: Sequence[bytes], contents: Sequence[Iterable[bytes]], old_size: int
+) -> list[Stored]:
+    answers: list[Stored] = []
+    try:
+        for header, pieces in zip(headers, contents, strict=True):
+            size = os.fstat(descriptor).st_size if answers else old_size
+            answers.append(_write(descriptor, job, header, pieces, size))
+        os.fsync(descriptor)
+    except BaseException as error:
+        os.ftruncate(descriptor, old_size)
+        if isinstance(error, OSError):
+            answers += [Stored()] * (len(headers) - len(answers))
+            return [answer if answer.reason else _failed(error) for answer in answers]
+        raise
+    return answers
+
+
+def _write(descriptor: int, job: MboxJob, header: bytes, pieces: Iterable[bytes], old_size: int | None) -> Stored:
+    """`old_size` None: a device, which has no length to restore."""
     try:
         room = job.size_limit - (old_size or 0) if job.size_limit else None
-        _copy(descriptor, job.header, pieces, room)
-        if old_size is not None:
-            os.fsync(descriptor)
-    except BaseException as error:
+        _copy(descriptor, header, pieces, room)
+    except OSError as error:
         if old_size is not None:
             os.ftruncate(descriptor, old_size)
-        if isinstance(error, OSError):
-            return Stored(mailbox_status(error), f"error writing message: {error_text(error)}")
-        raise
+        return _failed(error)
     return Stored()
+
+
+def _failed(error: OSError) -> Stored:
+    return Stored(mailbox_status(error), f"error writing message: {error_text(error)}")
 
 
 def _copy(descriptor: int, header: bytes, pieces: Iterable[bytes], room: int | None) -> None:

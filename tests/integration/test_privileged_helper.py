@@ -138,6 +138,20 @@ async def test_the_keeper_makes_a_mailbox_where_only_root_may(actions: HelperAct
     assert answer == Stored("4.2.0", f"unable to create lock file {box}.lock: Permission denied")
 
 
+async def test_deliveries_to_one_mailbox_do_not_wait_for_each_others_locks(actions: HelperActions, place: Path) -> None:
+    box = place / "games" / "box"
+    jobs = [MboxJob(str(box), b"From a  %d\n" % number, locking=Locking(delay=60.0)) for number in range(100)]
+    async with asyncio.timeout(10):
+        assert await asyncio.gather(*[actions.store(AS_GAMES, job, CONTENT) for job in jobs]) == [Stored()] * 100
+    assert [line for line in box.read_bytes().split(b"\n") if line.startswith(b"From ")] == [
+        job.header.rstrip() for job in jobs
+    ]
+    keeper = replace(AS_GAMES, is_keeper=True)
+    spool = mbox(place / "mail" / "games", create_uid=GAMES.pw_uid, create_gid=GAMES.pw_gid)
+    assert await asyncio.gather(*[actions.store(keeper, spool, CONTENT) for _ in range(5)]) == [Stored()] * 5
+    assert (place / "mail" / "games").read_bytes().count(b"\nSubject: x\n") == 5
+
+
 async def test_a_large_message_is_streamed_and_comes_out_whole(actions: HelperActions, place: Path) -> None:
     pieces = [b"Subject: big\r\n\r\n", *[(b"x" * 62 + b"\r\n") * 1000] * 200]
     box = place / "games" / "box"

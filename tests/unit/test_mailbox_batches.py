@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from pymta.delivery.mailbox_batches import MaildirBatches
+from pymta.delivery.mailbox_batches import Batches
 from pymta.delivery.mailbox_jobs import Identity, MaildirJob, Stored
 from pymta.errors import DeliveryError
 
@@ -29,7 +29,7 @@ class Worker:
         return [Stored("2.0.0", job.path) for job in jobs]
 
 
-def store(batches: MaildirBatches, identity: Identity, number: int) -> asyncio.Task[Stored]:
+def store(batches: Batches, identity: Identity, number: int) -> asyncio.Task[Stored]:
     path = f"/{number}"
     return asyncio.create_task(batches.store(identity, MaildirJob(path, b""), path.encode()))
 
@@ -41,7 +41,7 @@ async def settle() -> None:
 
 async def test_what_comes_meanwhile_is_the_next_group() -> None:
     worker = Worker()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
     tasks = []
     for number in range(6):
         tasks.append(store(batches, BOB, number))
@@ -55,7 +55,7 @@ async def test_what_comes_meanwhile_is_the_next_group() -> None:
 
 async def test_a_slow_mailbox_holds_up_no_other_for_long() -> None:
     worker = Worker()
-    batches = MaildirBatches(worker.send, patience=0.02)
+    batches = Batches(worker.send, patience=0.02)
     tasks = [store(batches, BOB, number) for number in range(70)]
     async with asyncio.timeout(5):
         while len(worker.groups) < 2:
@@ -79,14 +79,14 @@ async def test_a_mailbox_that_is_quick_has_one_group_at_a_time() -> None:
         under_way -= 1
         return [Stored()] * len(jobs)
 
-    batches = MaildirBatches(send, patience=0.05)
+    batches = Batches(send, patience=0.05)
     await asyncio.gather(*[store(batches, BOB, number) for number in range(2000)])
     assert most == 1
 
 
 async def test_who_does_not_wait_is_answered_once() -> None:
     worker = Worker()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
     answers: list[Stored | DeliveryError] = []
     batches.put(BOB, MaildirJob("/1", b""), b"/1", answers.append)
     await settle()
@@ -104,14 +104,14 @@ async def test_who_does_not_wait_is_answered_once() -> None:
 async def test_what_comes_at_once_goes_at_once_but_not_without_limit() -> None:
     worker = Worker()
     worker.gate.set()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
     await asyncio.gather(*[store(batches, BOB, number) for number in range(150)])
     assert [len(paths) for _, paths in worker.groups] == [64, 64, 22]
 
 
 async def test_one_user_waits_for_no_other() -> None:
     worker = Worker()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
     tasks = [store(batches, BOB, 1), store(batches, EVE, 2)]
     await settle()
     assert worker.groups == [(BOB, ["/1"]), (EVE, ["/2"])]
@@ -124,7 +124,7 @@ async def test_a_group_that_fails_fails_for_each_and_the_next_goes_on(error: Exc
     worker = Worker()
     worker.error = error
     worker.gate.set()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
     answers = await asyncio.gather(*[store(batches, BOB, number) for number in range(3)], return_exceptions=True)
     assert all(isinstance(answer, DeliveryError) and str(error) in str(answer) for answer in answers)
     worker.error = None
@@ -133,7 +133,7 @@ async def test_a_group_that_fails_fails_for_each_and_the_next_goes_on(error: Exc
 
 async def test_nobody_stores_what_nobody_waits_for() -> None:
     worker = Worker()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
     tasks = []
     for number in range(5):
         tasks.append(store(batches, BOB, number))
@@ -150,7 +150,7 @@ async def test_nobody_stores_what_nobody_waits_for() -> None:
 async def test_who_comes_as_both_groups_end_is_stored() -> None:
     """The answers wake their senders before the loop has told of the end of the tasks that gave them."""
     worker = Worker()
-    batches = MaildirBatches(worker.send)
+    batches = Batches(worker.send)
 
     async def sender(*paths: str) -> list[str]:
         return [(await batches.store(BOB, MaildirJob(path, b""), path.encode())).reason for path in paths]

@@ -7,7 +7,7 @@ import stat
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -19,7 +19,7 @@ from pymta.delivery.mailbox_errors import mailbox_status
 from pymta.delivery.mailbox_jobs import NOT_STORED, Locking, MaildirJob, MboxJob, ReadJob, Stored
 from pymta.delivery.mailbox_read import read_file
 from pymta.delivery.maildir import deliver_maildir, deliver_maildirs
-from pymta.delivery.mbox import append_mbox
+from pymta.delivery.mbox import append_mbox, append_mboxes
 
 CONTENT = b"Subject: x\r\n\r\nFrom here on\r\nthe end\r\n"
 HEADER = b"From a@b  Wed Apr 22 16:13:33 2015\nReturn-Path: <a@b>\n"
@@ -117,6 +117,60 @@ def test_a_failing_write_is_undone(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     answer = append_mbox(job(path), [CONTENT, CONTENT])
     assert answer == Stored("4.3.0", "error writing message: No space left on device")
     assert path.read_bytes() == WRITTEN
+
+
+def test_messages_for_one_mailbox_share_its_lock_and_a_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    events: list[str] = []
+    for name in ("fsync", "unlink"):
+        monkeypatch.setattr(os, name, _noted(events, name, getattr(os, name)))
+    path = tmp_path / "box"
+    path.write_bytes(b"old\n\n")
+    headers = [b"From a@b  1\n", b"From a@b  2\n"]
+    assert append_mboxes(job(path), headers, [[CONTENT]] * 2) == [Stored()] * 2
+    assert events == ["fsync", "unlink"]
+    body = WRITTEN.partition(b"Return-Path: <a@b>\n")[2]
+    assert path.read_bytes() == b"old\n\n" + headers[0] + body + headers[1] + body
+
+
+def _noted(events: list[str], name: str, real: Callable[..., None]) -> Callable[..., None]:
+    def call(*arguments: object) -> None:
+        events.append(name)
+        real(*arguments)
+
+    return call
+
+
+def test_a_message_that_does_not_fit_leaves_room_for_the_next(tmp_path: Path) -> None:
+    path = tmp_path / "box"
+    contents = [[CONTENT], [b"A: b\r\n\r\n" + b"x\r\n" * 500], [CONTENT]]
+    answers = append_mboxes(job(path, size_limit=2 * len(WRITTEN)), [HEADER] * 3, contents)
+    assert [answer.status for answer in answers] == ["2.0.0", "5.2.2", "2.0.0"]
+    assert path.read_bytes() == WRITTEN * 2
+
+
+def test_where_a_mailbox_cannot_be_synced_or_locked_none_of_a_group_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "box"
+    append_mbox(job(path), [CONTENT])
+    (tmp_path / "box.lock").touch()
+    answers = append_mboxes(job(path), [HEADER] * 2, [[CONTENT]] * 2)
+    assert [answer.status for answer in answers] == ["4.2.0"] * 2
+    (tmp_path / "box.lock").unlink()
+
+    def no_sync(descriptor: int) -> None:
+        raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+    monkeypatch.setattr(os, "fsync", no_sync)
+    limit = len(WRITTEN) * 2
+    answers = append_mboxes(job(path, size_limit=limit), [HEADER] * 2, [[CONTENT]] * 2)
+    assert [answer.status for answer in answers] == ["4.3.0", "5.2.2"]
+    assert path.read_bytes() == WRITTEN
+
+
+def test_a_device_takes_several_messages(tmp_path: Path) -> None:
+    device = job(Path("/dev/null"), allow_special=True, locking=Locking(dotlock=False))
+    assert append_mboxes(device, [HEADER] * 2, [[CONTENT]] * 2) == [Stored()] * 2
 
 
 def test_content_that_breaks_off_is_undone(tmp_path: Path) -> None:
