@@ -247,24 +247,13 @@ class Wiring:
             own_addresses=self._own,
             query_any=self._lasting.resolver.query_any,
         )
-        intake = self._intake_of(service, config)
-        if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):
-            intake = intake.with_signer(self._signer(config))
-        intake = intake.with_overrides(config.items("receive_override_options"))
-        if self.probe_sender.changes:
-            intake = intake.with_probe_sender(self.probe_sender)
         # Behind a content filter everything was checked before.
         inspects = authentication.is_enabled and "no_milters" not in config.items("receive_override_options")
-        if inspects:
-            intake = intake.with_distrust(authentication)
-        intake = intake.with_content_filter(config.text("content_filter"))
         places = SpoolPlaces.below(config.text("queue_directory"))
-        clients = LocalClients(build(CleanupSettings, config), self.tables, self._own)
-        intake = intake.with_local_clients(clients)
         return SmtpServer(
             settings,
             policy=QueueSpace(build(QueueSpaceSettings, config), places.queue, policy, log),
-            intake=intake,
+            intake=self._intake(service, config, authentication if inspects else None),
             rewriter=rewriter,
             directory=directory,
             resolver=self._names,
@@ -279,6 +268,19 @@ class Wiring:
             flush=self.flush,
             notices=ErrorNotices(self.bounce.classes, self.bounce.postmaster_notice),
         )
+
+    def _intake(self, service: Service, config: Config, distrust: InboundAuthentication | None) -> Cleanup:
+        """The door for one service's clients, of whose headers `distrust` takes off what only we may say."""
+        intake = self._intake_of(service, config)
+        if any(name.startswith("dkim_") or name == "mynetworks" for name in config.own):
+            intake = intake.with_signer(self._signer(config))
+        intake = intake.with_overrides(config.items("receive_override_options"))
+        if self.probe_sender.changes:
+            intake = intake.with_probe_sender(self.probe_sender)
+        if distrust is not None:
+            intake = intake.with_distrust(distrust)
+        intake = intake.with_content_filter(config.text("content_filter"))
+        return intake.with_local_clients(LocalClients(build(CleanupSettings, config), self.tables, self._own))
 
     def _intake_of(self, service: Service, config: Config) -> Cleanup:
         name = config.text("cleanup_service_name")
