@@ -11,10 +11,7 @@ def _read(data: bytes, step: int = 0) -> list[ServerReply]:
     reader = ReplyReader()
     for piece in [data[i : i + step] for i in range(0, len(data), step)] if step else [data]:
         reader.feed(piece)
-    replies = []
-    while reply := reader.next_reply():
-        replies.append(reply)
-    return replies
+    return list(reader.replies)
 
 
 ROWS = [
@@ -57,8 +54,8 @@ def test_an_endless_line_costs_no_memory_and_the_reply_still_counts() -> None:
     for _ in range(1000):
         reader.feed(b"x" * 65536)
     reader.feed(b"\r\n250 ok\r\n")
-    first, second = reader.next_reply(), reader.next_reply()
-    assert first and first.code == 550 and len(first.text) == LINE_LIMIT
+    first, second = reader.replies
+    assert first.code == 550 and len(first.text) == LINE_LIMIT
     assert second == ServerReply(250, "2.0.0", "250 ok")
 
 
@@ -68,16 +65,16 @@ def test_a_reply_of_many_lines_is_cut_but_its_last_line_decides() -> None:
     for _ in range(LINES_LIMIT - 2):
         reader.feed(b"550-" + b"x" * 500 + b"\r\n")
     reader.feed(b"550 5.2.2 end\r\n")
-    reply = reader.next_reply()
-    assert reply and reply.status == "5.2.2" and len(reply.text) < 2 * TEXT_LIMIT
+    reply = reader.replies[0]
+    assert reply.status == "5.2.2" and len(reply.text) < 2 * TEXT_LIMIT
     assert not reader.is_broken
 
 
 def test_a_reply_that_never_ends_is_a_temporary_failure() -> None:
     reader = ReplyReader()
     reader.feed(b"250-more\r\n" * (LINES_LIMIT + 10))
-    reply = reader.next_reply()
-    assert reply and reply.code == 0 and reply.status.startswith("4")
+    reply = reader.replies[0]
+    assert reply.code == 0 and reply.status.startswith("4")
     assert reader.is_broken
 
 
@@ -86,7 +83,7 @@ def test_replies_that_nobody_asked_for_are_not_collected_for_ever() -> None:
     for _ in range(1000):
         reader.feed(b"250 ok\r\n" * 1000)
     assert reader.is_broken
-    assert reader.pending <= 1000
+    assert len(reader.replies) <= 1000
 
 
 @settings(max_examples=100)

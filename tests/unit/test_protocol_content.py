@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from pymta.protocol.content import Opening, from_crlf, split_header, to_crlf
+from pymta.protocol.content import Opening, find_dot_line, from_crlf, split_header, to_crlf
 from pymta.runtime.loop import run
 
 
@@ -93,3 +93,9 @@ def test_first_lines_cannot_go_on_our_header(text: bytes, marked: bytes, dropped
         opening = Opening(mark)
         pieces = [opening.take(text[start : start + size]) for start in range(0, len(text), size)]
         assert b"".join([*pieces, opening.finish()]) == wanted
+
+
+@pytest.mark.parametrize("filling", [b"", b"line\r\n" * 2000, b"end. And on.\r\n" * 2000, b"." * 5000 + b"\r\n"])
+@pytest.mark.parametrize("end", [b"", b".", b"\r\n.", b"x.", b"\r\n.\r\n.", b"..\r\n..x"])
+def test_the_first_line_that_begins_with_a_dot_is_found_whatever_is_before_it(filling: bytes, end: bytes) -> None:
+    assert find_dot_line(filling + end) == (filling + end).find(b"\n.")

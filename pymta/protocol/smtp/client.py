@@ -131,14 +131,16 @@ class ClientSession:
     def receive_data(self, data: bytes) -> None:
         reader, expected = self._reader, self._expected
         reader.feed(data)
-        while expected and (reply := reader.next_reply()) is not None:
+        replies = reader.replies
+        while replies and expected:
+            reply = replies.popleft()
             phase, number = expected.popleft()
             if reply.code in (0, 421):
                 self.is_reusable = False
             self._handlers[phase](reply, number)
         if reader.is_broken:
             self.receive_eof()
-        elif reader.pending and not self._sending:
+        elif replies and not self._sending:
             self.is_reusable = False
 
     def receive_eof(self) -> None:
@@ -236,13 +238,12 @@ class ClientSession:
 
     def _drop_early_success(self) -> None:
         """A server may refuse before it saw the end, but cannot have taken the message yet."""
-        reply = self._reader.next_reply()
-        while reply is not None:
+        replies = self._reader.replies
+        while replies:
             self.is_reusable = False
-            if not reply.is_positive:
-                self._reader.put_back(reply)
+            if not replies[0].is_positive:
                 return
-            reply = self._reader.next_reply()
+            replies.popleft()
 
     def _content_of(self) -> Transaction:
         if self._sending is None:

@@ -99,10 +99,14 @@ def _orcpt(text: str, offered: Capabilities) -> str:
     if not text:
         return ""
     if text.isascii():
-        return "rfc822;" + _NOT_XTEXT.sub(lambda match: f"+{ord(match[0]):02X}", text)
+        return "rfc822;" + _NOT_XTEXT.sub(_hexadecimal, text)
     # RFC 6533 3: utf-8-addr-unitext where the server speaks SMTPUTF8, else utf-8-addr-xtext.
     pattern = _NOT_UTF8_XTEXT if offered.smtputf8 else _NOT_XTEXT
     return "utf-8;" + pattern.sub(lambda match: f"\\x{{{ord(match[0]):X}}}", text)
+
+
+def _hexadecimal(match: re.Match[str]) -> str:
+    return f"+{ord(match[0]):02X}"
 
 
 def _notify(notify: Notify) -> str:

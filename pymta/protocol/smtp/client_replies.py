@@ -41,9 +41,9 @@ class ServerReply:
 
 
 class ReplyReader:
-    """Cuts the server's bytes into replies. `is_broken` once it floods us: nothing is read any more.
+    """Cuts the server's bytes into `replies`, for the owner to take.
 
-    `replace` gives what to read in place of a line.
+    `is_broken` once it floods us: nothing is read any more. `replace` gives what to read in place of a line.
     """
 
     def __init__(self, replace: Callable[[str], str] | None = None) -> None:
@@ -54,11 +54,11 @@ class ReplyReader:
         self._lines: list[str] = []
         self._line_count = 0
         self._size = 0
-        self._replies: deque[ServerReply] = deque()
+        self.replies: deque[ServerReply] = deque()
 
     def feed(self, data: bytes) -> None:
         # What one read brings may answer a thousand recipients; what is still here at the next one, nobody asked for.
-        self.is_broken = self.is_broken or len(self._replies) > UNASKED_LIMIT
+        self.is_broken = self.is_broken or len(self.replies) > UNASKED_LIMIT
         if self.is_broken:
             return
         if self._in_long_line:
@@ -72,24 +72,12 @@ class ReplyReader:
         if len(rest) > LINE_LIMIT:
             rest, self._in_long_line = rest[:LINE_LIMIT], True
         self._rest = rest
-        is_plain, replies = self._replace is None, self._replies
+        is_plain, replies = self._replace is None, self.replies
         for line in lines:
             if is_plain and not self._lines and (reply := _single_line(line[:LINE_LIMIT])) is not None:
                 replies.append(reply)
             else:
                 self._take(line)
-
-    def next_reply(self) -> ServerReply | None:
-        return self._replies.popleft() if self._replies else None
-
-    def put_back(self, reply: ServerReply) -> None:
-        """Make `reply` the next one again."""
-        self._replies.appendleft(reply)
-
-    @property
-    def pending(self) -> int:
-        """Whole replies that nobody took yet."""
-        return len(self._replies)
 
     def _take(self, line: bytes) -> None:
         if self._replace is not None:
@@ -114,7 +102,7 @@ class ReplyReader:
             self._add(ServerReply(0, "4.5.0", text))
 
     def _add(self, reply: ServerReply) -> None:
-        self._replies.append(reply)
+        self.replies.append(reply)
         self._lines, self._line_count, self._size = [], 0, 0
 
 
