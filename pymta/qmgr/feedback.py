@@ -35,16 +35,17 @@ class Feedback:
         """Read a `default_destination_concurrency_positive_feedback`. Raises ValueError, with the reason."""
         number, slash, divisor = (part.strip() for part in text.partition("/"))
         value = _number(text, number)
+        scale = Scale.CONSTANT
+        if slash and divisor in (Scale.CONCURRENCY.value, Scale.SQRT_CONCURRENCY.value):
+            scale = Scale(divisor)
+        elif slash:
+            quotient = _number(text, divisor)
+            if quotient <= 0:
+                raise ValueError(f"{text!r}: the divisor must be above 0, concurrency or sqrt_concurrency")
+            value /= quotient
         if not 0 <= value <= 1:
             raise ValueError(f"{text!r}: the feedback must be from 0 to 1")
-        if not slash:
-            return cls(value)
-        if divisor in (Scale.CONCURRENCY.value, Scale.SQRT_CONCURRENCY.value):
-            return cls(value, Scale(divisor))
-        quotient = _number(text, divisor)
-        if quotient < 1:
-            raise ValueError(f"{text!r}: the divisor must be 1 or more, concurrency or sqrt_concurrency")
-        return cls(value / quotient)
+        return cls(value, scale)
 
     def value(self, window: float) -> float:
         if self.scale is Scale.CONSTANT:

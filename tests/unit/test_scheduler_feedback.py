@@ -79,6 +79,8 @@ PARSED = [
     ("1", 1.0, Scale.CONSTANT),
     ("0.25", 0.25, Scale.CONSTANT),
     (" 1 / 8 ", 0.125, Scale.CONSTANT),
+    ("2/8", 0.25, Scale.CONSTANT),
+    ("0.1/0.5", 0.2, Scale.CONSTANT),
     ("1/concurrency", 1.0, Scale.CONCURRENCY),
     ("0.5 / sqrt_concurrency", 0.5, Scale.SQRT_CONCURRENCY),
 ]
@@ -89,7 +91,9 @@ def test_feedback_is_read(text: str, number: float, scale: Scale) -> None:
     assert Feedback.parse(text) == Feedback(number, scale)
 
 
-@pytest.mark.parametrize("text", ["", "x", "2", "-1", "1/", "1/0", "1/0.5", "1/x", "nan", "inf", "1/nan", "1 2"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "2", "-1", "1/", "1/0", "1/0.5", "1/-2", "2/concurrency", "1/x", "nan", "inf", "1/nan", "1 2"]
+)
 def test_feedback_that_makes_no_sense_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match=r"expected|must be"):
         Feedback.parse(text)
