@@ -6,6 +6,7 @@ import asyncio
 import os
 import socket
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import field
 from email.message import Message
 from types import TracebackType
 from typing import Any, Self
@@ -13,6 +14,8 @@ from typing import Any, Self
 from pymta.app.actions import open_actions
 from pymta.app.admin import Administration
 from pymta.app.doors import Doors, listen_anew, open_sockets
+from pymta.app.own_first import Hands
+from pymta.app.remote_delivery import RemoteAgent
 from pymta.app.requeue import Resubmitter
 from pymta.app.sasl import LoginParts
 from pymta.app.settings import Settings
@@ -23,6 +26,7 @@ from pymta.auth.verify_app import CheckFunction, TokenFunction
 from pymta.config import Config, build
 from pymta.control.queue import QueueCommands
 from pymta.control.service import ControlService, Hooks
+from pymta.delivery.host_failures import HostFailures
 from pymta.delivery.mailbox_jobs import UserActions
 from pymta.dns.settings import DnsSettings, make_resolver
 from pymta.errors import ConfigError
@@ -51,11 +55,13 @@ _DRAIN_SECONDS = 10.0
 class Place:
     """Where an `MTA` stands among processes: what it leaves to others, and who answers for all (`reload`, `pid`).
 
-    `smtp_agent` is the agent of every SMTP and LMTP transport; queue ids come from `id_slots` processes.
+    `smtp_agent` is the agent of every SMTP and LMTP transport, but for what finds free `hands` here; queue ids come
+    from `id_slots` processes.
     """
 
     serves_clients: bool = True
-    smtp_agent: DeliveryAgent | None = None
+    smtp_agent: RemoteAgent | None = None
+    hands: Hands = field(default_factory=lambda: Hands(0))
     id_slots: int = 1
     reload: Callable[[], Awaitable[list[str]]] | None = None
     pid: int = 0
@@ -125,6 +131,7 @@ class MTA:
             keys=keys or PemFiles(),
             serves_clients=place.serves_clients,
             smtp_agent=place.smtp_agent,
+            hands=place.hands,
         )
         self._switch.wiring = Wiring(config, self._lasting)
         self._collector = DropCollector(self.places.maildrop, self._wiring.pickup, self._wiring.log("pickup"))
@@ -168,6 +175,11 @@ class MTA:
     @property
     def spool(self) -> SqliteSpool:
         return self._spool
+
+    @property
+    def host_failures(self) -> HostFailures:
+        """What SMTP deliveries of this process know of hosts that are down."""
+        return self._lasting.failures
 
     @property
     def config(self) -> Config:

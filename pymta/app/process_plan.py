@@ -13,6 +13,9 @@ from pymta.config import Config, build
 from pymta.errors import ConfigError
 from pymta.model.frozen import frozen
 
+# A steady stream of mail has some five deliveries in hand; a queue that is worked off has as many as it may.
+_OWN_DELIVERIES = 8
+
 
 @frozen(kw_only=True)
 class ProcessSettings:
@@ -53,8 +56,7 @@ def role_counts(config: Config, cores: int) -> tuple[int, int]:
     """How many smtpd and delivery processes: what is set, else by cores; never more than master.cf's limits.
 
     The queue manager keeps one core busy when three smtpd and two delivery processes do theirs: more are of no use
-    where every message passes all three. Without delivery processes it delivers itself: where two cores are all there
-    is, passing messages on costs more than a third process gains.
+    where every message passes all three. Without delivery processes, with one core, it delivers itself.
     """
     settings = build(ProcessSettings, config)
     plan = make_plan(config)
@@ -67,8 +69,16 @@ def role_counts(config: Config, cores: int) -> tuple[int, int]:
     ]
     return (
         max(1, _count(settings.smtpd_processes or min(max(1, cores // 2), 3), smtpd, MOST_SMTPD)),
-        _count(settings.delivery_processes or min(cores // 3, 2), smtp, MOST_SMTPD),
+        _count(settings.delivery_processes or (min(max(1, cores // 3), 2) if cores > 1 else 0), smtp, MOST_SMTPD),
     )
+
+
+def own_deliveries(config: Config, cores: int) -> int:
+    """How many SMTP deliveries at a time the queue manager makes itself before it has others make any.
+
+    With two cores most mail is better not passed on; with more the queue manager has no time for it.
+    """
+    return _OWN_DELIVERIES if cores == 2 and not build(ProcessSettings, config).delivery_processes else 0
 
 
 def _count(wanted: int, limits: Sequence[int], most: int) -> int:

@@ -17,11 +17,16 @@ _MOST = 1000
 
 
 class HostNews:
-    """The queue manager's side: passes on what one process found out, and tells a new one what is still true."""
+    """The queue manager's side: passes on what one process found out, and tells a new one what is still true.
 
-    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+    `own` is what the queue manager's process itself knows.
+    """
+
+    def __init__(self, own: HostFailures, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
         self._links: set[Link] = set()
+        self._own = own
+        own.tell = self._found
         self._until: OrderedDict[tuple[str, int], float] = OrderedDict()
 
     def add(self, link: Link) -> None:
@@ -37,15 +42,22 @@ class HostNews:
 
     def told(self, link: Link, number: int, head: bytes, body: bytes) -> None:
         """A delivery process has news; the others shall know."""
-        address, port, until = loads(head)
+        news = loads(head)
+        self._own.hear(*news)
+        self._pass_on(link, *news)
+
+    def _found(self, address: str, port: int, until: float) -> None:
+        self._pass_on(None, address, port, until)
+
+    def _pass_on(self, source: Link | None, address: str, port: int, until: float) -> None:
         self._until.pop((address, port), None)
         if until:
             self._until[address, port] = until
             if len(self._until) > _MOST:
                 self._until.popitem(last=False)
-        for other in self._links:
-            if other is not link:
-                other.send(Kind.HOST, 0, head)
+        for link in self._links:
+            if link is not source:
+                link.send(Kind.HOST, 0, dumps((address, port, until)))
 
 
 def share(failures: HostFailures, upstream: Upstream) -> None:

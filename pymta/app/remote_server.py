@@ -12,6 +12,7 @@ from pymta.app.remote_hosts import HostNews
 from pymta.app.remote_kinds import DELIVERY, SMTPD, Kind
 from pymta.app.remote_smtpd import SmtpdEnd
 from pymta.app.remote_values import dumps, loads
+from pymta.delivery.host_failures import HostFailures
 from pymta.ports import Log
 from pymta.qmgr import QueueManager
 from pymta.runtime.ipc import Link, LinkListener
@@ -32,6 +33,7 @@ class RoleServer:
         spool: SqliteSpool,
         counts: ClientCounts,
         delivery: DeliveryRoles,
+        failures: HostFailures,
         log: Log,
     ) -> None:
         self._token = token
@@ -40,7 +42,7 @@ class RoleServer:
         self._counts = counts
         self._delivery = delivery
         self._log = log
-        self._hosts = HostNews()
+        self._hosts = HostNews(failures)
         self._listener = LinkListener(path, self._receive, self._lost)
         self._smtpd: dict[Link, SmtpdEnd] = {}
 

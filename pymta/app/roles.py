@@ -10,6 +10,7 @@ from typing import NoReturn
 from pymta.app.actions import NoActions, leave_actions, take_over_actions
 from pymta.app.doors import Doors, Sockets, close_sockets
 from pymta.app.mta import MTA, Place
+from pymta.app.own_first import Hands
 from pymta.app.plan import SMTP_COMMANDS
 from pymta.app.remote_counts import ClientCounts, RemoteCounts
 from pymta.app.remote_delivery import DeliveryRoles, RemoteAgent
@@ -53,6 +54,7 @@ class Instance:
     keys: PemFiles
     smtpd_processes: int
     delivery_processes: int
+    own_deliveries: int
 
     @property
     def places(self) -> SpoolPlaces:
@@ -93,6 +95,7 @@ async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
         place=Place(
             serves_clients=False,
             smtp_agent=RemoteAgent(roles) if instance.delivery_processes else None,
+            hands=Hands(instance.own_deliveries),
             id_slots=ID_SLOTS,
             reload=supervisor.ask_reload,
             pid=instance.supervisor,
@@ -101,7 +104,14 @@ async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
     clock = SystemClock()
     service_log = log.service(f"{instance.config.text('syslog_name')}/qmgr")
     server = RoleServer(
-        mta.places.roles_socket, instance.token, mta.manager, mta.spool, ClientCounts(clock), roles, service_log
+        mta.places.roles_socket,
+        instance.token,
+        mta.manager,
+        mta.spool,
+        ClientCounts(clock),
+        roles,
+        mta.host_failures,
+        service_log,
     )
     try:
         await mta.start()

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from pymta.app.doors import let_clients_wait, listen_anew
-from pymta.app.process_plan import cores, is_shared, role_counts, watchdog_seconds
+from pymta.app.process_plan import cores, is_shared, own_deliveries, role_counts, watchdog_seconds
 from pymta.app.roles import DRAIN_SECONDS, Instance, delivery_main, qmgr_main, smtpd_main
 from pymta.config import Config
 from pymta.delivery.mailbox_jobs import UserActions
@@ -51,6 +51,7 @@ class System:
             keys=keys,
             smtpd_processes=smtpd,
             delivery_processes=delivery,
+            own_deliveries=own_deliveries(config, cores()),
         )
         roles = [Role("qmgr", self._qmgr, start=0, stop=1)]
         roles += [

@@ -12,8 +12,10 @@ from pymta.app.address_verify import AddressVerifier, VerifySettings
 from pymta.app.agents import AgentParts, AppAgent, make_agent
 from pymta.app.fast_flush import FastFlush
 from pymta.app.own import own_addresses
+from pymta.app.own_first import Hands, OwnFirst
 from pymta.app.plan import DELIVERY_COMMANDS, SMTP_COMMANDS, Plan, make_plan
 from pymta.app.problems import problems
+from pymta.app.remote_delivery import RemoteAgent
 from pymta.app.sasl import LoginParts, server_sasl
 from pymta.app.tls import server_tls
 from pymta.auth.dkim_sign import SigningSource
@@ -62,7 +64,8 @@ class Lasting:
     """What outlives a reload. `agents` and `restrictions` are the app's own, by name; `keys` what root could read.
 
     Where several processes share the work (docs/processes.md): `serves_clients` is False for one without smtpd,
-    `smtp_agent` stands for every SMTP and LMTP transport in one that leaves these to others, `transports` are the
+    `smtp_agent` stands for every SMTP and LMTP transport in one that leaves these to others, all but what finds free
+    `hands`; `transports` are the
     commands of those that it has itself. `shared_counts` count clients over all smtpd processes. `failures` are the
     hosts that SMTP deliveries found down.
     """
@@ -77,7 +80,8 @@ class Lasting:
     logins: LoginParts = field(default_factory=LoginParts)
     keys: PemFiles = field(default_factory=PemFiles)
     serves_clients: bool = True
-    smtp_agent: DeliveryAgent | None = None
+    smtp_agent: RemoteAgent | None = None
+    hands: Hands = field(default_factory=lambda: Hands(0))
     transports: Collection[str] = DELIVERY_COMMANDS
     shared_counts: SharedCounts | None = None
     failures: HostFailures = field(default_factory=HostFailures)
@@ -116,6 +120,7 @@ class Wiring:
         self.control_settings = build(ControlSettings, config)
         self.flush = FastFlush(config, self.tables, lasting.queue)
         self._delivery_logs: dict[str, ServiceLog] = {}
+        self._smtp_agents: list[SmtpAgent] = []
         self.agents: dict[str, DeliveryAgent] = self._agents()
         self.verifier = AddressVerifier(
             build(VerifySettings, config),
@@ -146,11 +151,10 @@ class Wiring:
     def close(self, *, abandon: bool = False) -> None:
         """Give back what agents and restrictions hold: idle connections; with `abandon` also those that have mail."""
         self._policy_daemons.close()
-        for agent in self.agents.values():
-            if isinstance(agent, SmtpAgent):
-                agent.close()
-                if abandon:
-                    agent.abandon()
+        for agent in self._smtp_agents:
+            agent.close()
+            if abandon:
+                agent.abandon()
 
     def _rewriters(self) -> tuple[Rewriter, Rewriter]:
         """For mail, and for probes that may go another way."""
@@ -207,11 +211,17 @@ class Wiring:
         for name, service in self.plan.transports.items():
             if service.command not in self._lasting.transports:
                 continue
-            if self._lasting.smtp_agent and service.command in SMTP_COMMANDS:
-                agents[name] = self._lasting.smtp_agent
+            remote = self._lasting.smtp_agent if service.command in SMTP_COMMANDS else None
+            if remote and not self._lasting.hands.limit:
+                agents[name] = remote
                 continue
             config = self.config.for_service(service)
-            agents[name] = make_agent(service, config, parts, self.log(service.command, config))
+            agent = make_agent(service, config, parts, self.log(service.command, config))
+            if isinstance(agent, SmtpAgent):
+                self._smtp_agents.append(agent)
+                agents[name] = OwnFirst(agent, remote, self._lasting.hands) if remote else agent
+            else:
+                agents[name] = agent
         agents.update({name: AppAgent(agent) for name, agent in self._lasting.agents.items()})
         return agents
 

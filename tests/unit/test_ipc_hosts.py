@@ -32,7 +32,7 @@ def _news(news: HostNews, process: Any, until: float) -> None:
 
 
 def test_what_one_finds_out_the_others_know() -> None:
-    news = HostNews(lambda: 1.0)
+    news = HostNews(HostFailures(), lambda: 1.0)
     processes: list[Any] = [Process(), Process(), Process()]
     for process in processes:
         news.add(process)
@@ -43,9 +43,22 @@ def test_what_one_finds_out_the_others_know() -> None:
     assert processes[2].order() == [A, B]
 
 
+def test_the_queue_manager_delivers_too_and_knows_as_much() -> None:
+    own = HostFailures()
+    news = HostNews(own, lambda: 1.0)
+    process: Any = Process()
+    news.add(process)
+    own.failed(A, 60.0)
+    assert process.order() == [B, A]
+    _news(news, process, 0.0)
+    assert list(own.failed_last((A, B), 1.0)) == [A, B]
+    _news(news, process, 60.0)
+    assert list(own.failed_last((A, B), 1.0)) == [B, A]
+
+
 def test_who_comes_later_is_told_what_is_still_true() -> None:
     now = 1.0
-    news = HostNews(lambda: now)
+    news = HostNews(HostFailures(), lambda: now)
     first: Any = Process()
     news.add(first)
     _news(news, first, 60.0)
@@ -60,7 +73,7 @@ def test_who_comes_later_is_told_what_is_still_true() -> None:
 
 
 def test_memory_is_bounded() -> None:
-    news = HostNews(lambda: 1.0)
+    news = HostNews(HostFailures(), lambda: 1.0)
     for number in range(5000):
         news.told(None, 0, dumps((f"h{number}", 25, 60.0)), b"")  # type: ignore[arg-type]
     late: Any = Process()

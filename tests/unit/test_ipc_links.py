@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from pymta.app.process_plan import is_shared, role_counts
+from pymta.app.process_plan import is_shared, own_deliveries, role_counts
 from pymta.config import Config
 from pymta.config.maincf import Entry
 from pymta.config.mastercf import parse_service
@@ -132,10 +132,17 @@ def config(*services: str, **values: str) -> Config:
 
 
 @pytest.mark.parametrize(
-    ("cores", "counts"), [(1, (1, 0)), (2, (1, 0)), (3, (1, 1)), (4, (2, 1)), (8, (3, 2)), (64, (3, 2))]
+    ("cores", "counts"), [(1, (1, 0)), (2, (1, 1)), (3, (1, 1)), (4, (2, 1)), (8, (3, 2)), (64, (3, 2))]
 )
 def test_the_number_of_processes_follows_the_cores(cores: int, counts: tuple[int, int]) -> None:
     assert role_counts(config(), cores) == counts
+
+
+@pytest.mark.parametrize(
+    ("cores", "values", "own"), [(1, {}, 0), (2, {}, 8), (3, {}, 0), (2, {"delivery_processes": "1"}, 0)]
+)
+def test_with_two_cores_few_deliveries_are_passed_on(cores: int, values: dict[str, str], own: int) -> None:
+    assert own_deliveries(config(**values), cores) == own
 
 
 @pytest.mark.parametrize(
@@ -149,8 +156,8 @@ def test_the_number_of_processes_follows_the_cores(cores: int, counts: tuple[int
             {"smtpd_processes": "9", "delivery_processes": "9"},
             (3, 2),
         ),
-        (("25 inet n - n - 0 smtpd", "smtp unix - - n - 2 smtp"), {"smtpd_processes": "9"}, (9, 0)),
-        (("25 inet n - n - 1 smtpd", "26 inet n - n - 4 smtpd"), {"smtpd_processes": "9"}, (4, 0)),
+        (("25 inet n - n - 0 smtpd", "smtp unix - - n - 2 smtp"), {"smtpd_processes": "9"}, (9, 1)),
+        (("25 inet n - n - 1 smtpd", "26 inet n - n - 4 smtpd"), {"smtpd_processes": "9"}, (4, 1)),
     ],
 )
 def test_what_is_set_counts_within_the_limits_of_master_cf(
