@@ -23,6 +23,8 @@ _read_header = _HEADER.unpack_from
 HEAD_LIMIT = 64 * 1024 * 1024
 BODY_LIMIT = 1024 * 1024
 _WRITE_HIGH = 1024 * 1024
+# So many pieces do not wait for more: the other end can begin with them while this one goes on.
+_ENOUGH = 8
 
 Receive = Callable[["Link", int, int, bytes, bytes], None]
 Lost = Callable[["Link"], None]
@@ -33,7 +35,7 @@ class Link(asyncio.Protocol):
 
     Who knows who the other end is may set another `receive` for the frames to come. A frame beyond the limits, or an
     error in `receive`, ends the connection: its other end starts anew. Writes are `apart` seconds from each other,
-    unless a frame is urgent.
+    unless a frame is urgent or several wait.
     """
 
     def __init__(self, receive: Receive, lost: Lost, apart: float = 0.0) -> None:
@@ -109,8 +111,9 @@ class Link(asyncio.Protocol):
 
     def send(self, kind: int, number: int, head: bytes, body: bytes = b"", *, urgent: bool = False) -> None:
         """Queue a frame; nothing happens on a link that is lost. An urgent one takes those before it along."""
-        if not self._out or (urgent and self._apart):
-            self._set_flush(urgent)
+        is_enough = len(self._out) == _ENOUGH
+        if not self._out or (self._apart and (urgent or is_enough)):
+            self._set_flush(urgent or is_enough)
         self._out.append(_HEADER.pack(kind, number, len(head), len(body)) + head)
         if body:
             self._out.append(body)

@@ -5,6 +5,7 @@ import os
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -250,3 +251,24 @@ async def test_frames_wait_for_company_unless_one_is_urgent(ends: Ends, tmp_path
     link.send(1, 3, b"now", urgent=True)
     await until(lambda: [frame[2] for frame in ends.frames] == [b"at once", b"later", b"now"])
     link.close()
+
+
+async def test_frames_that_need_not_hurry_leave_together_and_do_not_wait_once_there_are_enough(ends: Ends) -> None:
+    written: list[int] = []
+    link = Link(lambda *frame: None, lambda link: None, apart=60.0)
+
+    class Written(asyncio.Transport):
+        def writelines(self, frames: Any) -> None:
+            written.append(len(list(frames)))
+
+    link._transport = Written()
+    link.send(1, 1, b"first")
+    await asyncio.sleep(0.01)
+    for number in range(3):
+        link.send(1, number, b"later")
+    await asyncio.sleep(0.01)
+    assert written == [1]
+    for number in range(10):
+        link.send(1, number, b"more")
+    await asyncio.sleep(0.01)
+    assert written == [1, 13]
