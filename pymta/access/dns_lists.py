@@ -22,7 +22,7 @@ from pymta.access.rules import Rule
 from pymta.access.subject import Kind
 from pymta.errors import TableError
 from pymta.model.access import AccessContext
-from pymta.model.dns import Lookup
+from pymta.model.dns import WITHHELD, Lookup
 
 _UNKNOWN = "unknown"
 
@@ -153,6 +153,8 @@ async def _is_listed(decision: Decision, dns_list: DnsList, label: str) -> Looku
 
 async def _reason(decision: Decision, name: str) -> str:
     answer = await decision.environment.resolver.query(name, "TXT")
+    if answer.withheld:
+        decision.environment.log.warning(f"{name}: TXT lookup error: {WITHHELD}")
     return " / ".join(answer.values) if answer.status is Lookup.FOUND else ""
 
 

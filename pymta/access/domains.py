@@ -14,7 +14,7 @@ from pymta.access.names import (
 )
 from pymta.access.subject import Kind, Subject
 from pymta.model.address import Address
-from pymta.model.dns import Answer, Lookup
+from pymta.model.dns import WITHHELD, Answer, Lookup
 from pymta.model.route import AddressClass
 
 _FINAL = frozenset({AddressClass.LOCAL, AddressClass.VIRTUAL_ALIAS, AddressClass.VIRTUAL_MAILBOX})
@@ -55,11 +55,11 @@ async def reject_unknown_helo_hostname(decision: Decision) -> Outcome:
         return Outcome.DUNNO
     if name.startswith("["):
         return _check_literal(decision, name)
-    status = await _exists(decision, name, ("A", "AAAA", "MX"))
-    if status is Lookup.FOUND:
+    found = await _find(decision, name, ("A", "AAAA", "MX"))
+    if found.status is Lookup.FOUND or _is_withheld(decision, found, f"{name}: address or MX lookup error"):
         return Outcome.DUNNO
     text = subject.helo(decision.context).rejected("Host not found")
-    if status is Lookup.TRY_AGAIN:
+    if found.status is Lookup.TRY_AGAIN:
         action = decision.settings.unknown_helo_hostname_tempfail_action
         return decision.defer_unless_rejected(action, Refusal(450, "4.7.1", text))
     return decision.reject(decision.settings.unknown_hostname_reject_code, "4.7.1", text)
@@ -109,15 +109,16 @@ async def _check_domain(decision: Decision, address: Address | None, about: Subj
     domain = route.recipient.domain
     if not domain or domain.startswith("[") or route.address_class in _FINAL:
         return Outcome.DUNNO
-    mx = await _query(decision, domain, "MX")
-    if mx.status is Lookup.FOUND:
-        return _null_mx(decision, about, domain) if _is_null_mx(mx) else Outcome.DUNNO
-    status = Lookup.TRY_AGAIN if mx.status is Lookup.TRY_AGAIN else await _exists(decision, domain, ("A", "AAAA"))
-    if status is Lookup.FOUND:
+    found = await _query(decision, domain, "MX")
+    if found.status is Lookup.FOUND:
+        return _null_mx(decision, about, domain) if _is_null_mx(found) else Outcome.DUNNO
+    if found.status is not Lookup.TRY_AGAIN:
+        found = await _find(decision, domain, ("A", "AAAA"))
+    if found.status is Lookup.FOUND or _is_withheld(decision, found, f"{domain}: MX or address lookup error"):
         return Outcome.DUNNO
     enhanced = "4.1.8" if about.kind is Kind.SENDER else "4.1.2"
     text = about.rejected("Domain not found")
-    if status is Lookup.TRY_AGAIN:
+    if found.status is Lookup.TRY_AGAIN:
         action = decision.settings.unknown_address_tempfail_action
         return decision.defer_unless_rejected(action, Refusal(450, enhanced, text))
     return decision.reject(decision.settings.unknown_address_reject_code, enhanced, text)
@@ -132,16 +133,23 @@ def _null_mx(decision: Decision, about: Subject, domain: str) -> Outcome:
     return decision.reject(code, status, about.rejected(f"Domain {domain} does not accept mail (nullMX)"))
 
 
-async def _exists(decision: Decision, name: str, types: tuple[str, ...]) -> Lookup:
+async def _find(decision: Decision, name: str, types: tuple[str, ...]) -> Answer:
     """FOUND where any type has a record; TRY_AGAIN only where none has and one could not be asked."""
-    worst = Lookup.NOT_FOUND
+    worst = Answer(Lookup.NOT_FOUND)
     for rdtype in types:
         answer = await _query(decision, name, rdtype)
         if answer.status is Lookup.FOUND:
-            return Lookup.FOUND
+            return answer
         if answer.status is Lookup.TRY_AGAIN:
-            worst = Lookup.TRY_AGAIN
+            worst = answer
     return worst
+
+
+def _is_withheld(decision: Decision, answer: Answer, what: str) -> bool:
+    """What smtpd_dns_reply_filter hides is there; the log says so."""
+    if answer.withheld:
+        decision.environment.log.warning(f"{what}: {WITHHELD}")
+    return answer.withheld
 
 
 async def _query(decision: Decision, name: str, rdtype: str) -> Answer:

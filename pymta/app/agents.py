@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import field
 
+from pymta.app.dns_filter import FilteredResolver
 from pymta.app.sasl import smtp_login
 from pymta.app.tls import client_tls
 from pymta.config import Config, Service, build
@@ -19,7 +20,6 @@ from pymta.delivery.pipe import PipeAgent, pipe_environment
 from pymta.delivery.pipe_service import PipeService
 from pymta.delivery.smtp import SmtpAgent
 from pymta.delivery.smtp_checks import LmtpCheckSettings, SmtpCheckSettings, delivery_checks
-from pymta.delivery.smtp_dns_filter import FilteredResolver
 from pymta.delivery.smtp_reply_filter import reply_filter
 from pymta.delivery.smtp_settings import LmtpSettings, SmtpSettings
 from pymta.delivery.virtual import VirtualAgent

@@ -103,6 +103,7 @@ _BY_NAME = frozenset(
         "queue_directory",
         "receive_override_options",
         "smtp_connection_cache_destinations",
+        "smtpd_dns_reply_filter",
         "syslog_name",
         "virtual_gid_maps",
         "virtual_mailbox_maps",

@@ -10,6 +10,7 @@ from pathlib import Path
 from pymta.access import AccessEngine, AccessSettings
 from pymta.app.address_verify import AddressVerifier, VerifySettings
 from pymta.app.agents import AgentParts, AppAgent, make_agent
+from pymta.app.dns_filter import FilteredResolver
 from pymta.app.fast_flush import FastFlush
 from pymta.app.own import own_addresses
 from pymta.app.own_first import Hands, OwnFirst
@@ -241,10 +242,12 @@ class Wiring:
             query_any=self._lasting.resolver.query_any,
             at_hand=self._lasting.resolver.at_hand,
         )
+        dns_filter = self.tables.maps(config.text("smtpd_dns_reply_filter"), "smtpd_dns_reply_filter")
+        resolver = self._lasting.resolver
         policy = AccessEngine(
             access,
             self.tables,
-            self._lasting.resolver,
+            FilteredResolver(resolver, dns_filter, log, "smtpd_dns_reply_filter") if dns_filter else resolver,
             rewriter,
             directory,
             log,

@@ -162,7 +162,7 @@ async def _hosts_by_mx(
 ) -> tuple[Host, ...] | Failure:
     answer = await resolver.query(destination.host, "MX")
     if answer.status is Lookup.TRY_AGAIN and not rules.ignore_mx_lookup_error:
-        return Failure(answer.dsn, answer.reason)
+        return _put_off(answer)
     if answer.status is not Lookup.FOUND:
         return await _hosts_by_address(destination, rules, resolver)
     if all(not mx.host for mx in answer.mx):
@@ -244,10 +244,14 @@ async def _dns_addresses(name: str, rules: HostRules, resolver: HostResolver) ->
         answer = await resolver.query(name, rdtype)
         values += answer.values
         if answer.status is Lookup.TRY_AGAIN:
-            failure = Failure(answer.dsn, answer.reason)
+            failure = _put_off(answer)
         elif answer.status is not Lookup.FOUND and not failure.is_temporary:
             failure = Failure("5.4.4", answer.reason)
     return values, failure
+
+
+def _put_off(answer: Answer) -> Failure:
+    return Failure("4.7.0" if answer.withheld else "4.4.3", answer.reason)
 
 
 def _literal(name: str) -> str | None:

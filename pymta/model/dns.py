@@ -6,6 +6,9 @@ from enum import Enum
 
 from pymta.model.frozen import frozen
 
+WITHHELD = "DNS reply filter drops all results"
+"""Why an answer has no records where `*_dns_reply_filter` took them out, in Postfix's words."""
+
 
 class Lookup(Enum):
     """The three results of a lookup, with NO_DATA told apart from NOT_FOUND (NXDOMAIN)."""
@@ -28,8 +31,8 @@ class Answer:
 
     `values` are addresses for A and AAAA, host names without trailing dot for PTR, CNAME and NS, joined
     strings for TXT (bytes decoded as Latin-1), presentation form for SRV and TLSA; MX records are in `mx`, a
-    null MX (RFC 7505) as `MX(0, "")`. `reason` tells why there are none, in Postfix's words, and `dsn` is the status of
-    mail that waits for a better answer. `owner` is the name that has the records, where the one asked for is an alias.
+    null MX (RFC 7505) as `MX(0, "")`. `reason` tells why there are none, in Postfix's words; `withheld` ones were taken
+    out by a filter of ours. `owner` is the name that has the records, where the one asked for is an alias.
     """
 
     status: Lookup
@@ -38,5 +41,5 @@ class Answer:
     ttl: float = 0.0
     secure: bool = False
     reason: str = ""
-    dsn: str = "4.4.3"
+    withheld: bool = False
     owner: str = ""

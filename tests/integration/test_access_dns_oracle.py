@@ -255,3 +255,33 @@ def test_backup_mx(servers: NameServers, tmp_path: Path, networks: str) -> None:
 def test_clients_on_our_own_addresses(servers: NameServers, tmp_path: Path) -> None:
     cases = [(f"127.0.0.{last}", "h", "s@a.example", "u@a.example") for last in (1, 2)]
     _compare(servers, tmp_path, "permit_inet_interfaces", cases)
+
+
+FILTER = """/^mx\\.example\\. .* MX/ IGNORE
+/^host\\.example\\. / IGNORE
+/^good\\.example\\. .* A / IGNORE
+/^null/ IGNORE
+/^both\\.mx\\.example\\. .* MX 10 / IGNORE
+/^badmx\\.host\\.example\\. / IGNORE
+/^sub\\.mx\\..* A / WHAT
+/127\\.0\\.0\\.4$/ IGNORE
+/ TXT "?listed/ IGNORE
+/^4\\.0\\.0\\.127\\.bl\\.test\\. .* 127\\.0\\.0\\.10$/ IGNORE
+"""
+FILTERED = ("mx.example", "good.example", "null.mx.example", "both.mx.example", "badmx.host.example", "sub.mx.example",
+            "gone.mx.example", "no.example", "bad.example")  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("restrictions", "cases"),
+    [
+        ("reject_unknown_sender_domain", [("127.0.0.1", "h", f"s@{name}", "u@x.example") for name in FILTERED]),
+        ("reject_unknown_helo_hostname", [("127.0.0.1", name, "", "u@x.example") for name in FILTERED]),
+        ("reject_rbl_client bl.test", [(f"127.0.0.{last}", "h", "", "u@x.example") for last in (1, 2, 3, 4)]),
+    ],
+)
+def test_records_that_are_filtered_out(
+    servers: NameServers, tmp_path: Path, restrictions: str, cases: Sequence[Case]
+) -> None:
+    (servers.folder / "filter").write_text(FILTER)
+    _compare(servers, tmp_path, restrictions, cases, smtpd_dns_reply_filter=f"regexp:{servers.folder}/filter")

@@ -1,4 +1,4 @@
-"""smtp_dns_reply_filter and lmtp_dns_reply_filter: records that are taken out of DNS answers (postconf(5))."""
+"""smtp_dns_reply_filter and its kin: records that are taken out of DNS answers (postconf(5))."""
 
 from __future__ import annotations
 
@@ -6,13 +6,11 @@ from dataclasses import replace
 
 from pymta.delivery.hosts import HostResolver
 from pymta.errors import TableError
-from pymta.model.dns import Answer, Lookup
+from pymta.model.dns import WITHHELD, Answer, Lookup
 from pymta.ports import Log
 from pymta.tables import Maps
 
-_ALL_DROPPED = "DNS reply filter drops all results"
 _BAD_FILTER = "Invalid DNS reply filter syntax"
-_POLICY = "4.7.0"
 
 
 class _FilterError(Exception):
@@ -55,7 +53,7 @@ class FilteredResolver:
         )
         values = tuple([one for one in answer.values if not await self._ignores(start + one)])
         if not mx and not values:
-            return replace(_put_off(name, rdtype, _ALL_DROPPED), dsn=_POLICY)
+            return replace(_put_off(name, rdtype, WITHHELD), withheld=True)
         return replace(answer, mx=mx, values=values)
 
     async def _ignores(self, record: str) -> bool:
