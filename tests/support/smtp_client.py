@@ -34,6 +34,7 @@ _COMMON: dict[str, Any] = {
     "mime_nesting_limit": 100,
 }
 _PREFIXED: dict[str, Any] = {
+    "dns_reply_filter": "",
     "reply_filter": "",
     "address_preference": "any",
     "address_verify_target": "rcpt",
