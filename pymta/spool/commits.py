@@ -1,8 +1,8 @@
 """Group commit: one thread that writes whatever changes wait, synced once, again and again.
 
-A batch costs about the same whatever is in it: waking a thread, system calls, a sync. So among many senders batches begin
-a few milliseconds apart, and a change that nobody waits for goes along with the next that somebody does. One that comes
-alone begins at once.
+A batch costs about the same whatever is in it: waking a thread, system calls, a sync. So two of them begin a few
+milliseconds apart at least, and a change that nobody waits for goes along with the next that somebody does. One that
+comes alone begins at once.
 """
 
 from __future__ import annotations
@@ -23,12 +23,10 @@ from pymta.spool.writing import Outcome, Payload, SpoolWriter
 
 _BATCH_CHANGES = 2000
 _BATCH_BYTES = 8 * 1024 * 1024
-# Seconds from the beginning of one batch to that of the next: so many for each change in it that somebody waited for,
-# as that is how many are likely to come again. Who sends alone, one message after the other, is not held up.
-_APART_EACH = 0.001
-_APART = 0.004
+# Seconds from the beginning of one batch to that of the next.
+_APART = 0.002
 # How long a change waits for company that nobody waits for, unless there are this many.
-_PATIENCE = 0.004
+_PATIENCE = 0.002
 _COMPANY = 200
 
 Done = Callable[[Outcome], None]
@@ -62,8 +60,7 @@ class GroupCommit:
         self._on_removed = on_removed
         self._waiting: list[Change] = []
         self._is_writing = False
-        self._earliest = 0.0
-        self._urgent = 0
+        self._begun = 0.0
         self._due = float("inf")
         self._timer: asyncio.Handle | None = None
         self._is_finished = False
@@ -81,10 +78,8 @@ class GroupCommit:
             return
         self._waiting.append(Change(payload, done))
         now = self._loop.time()
-        due = self._earliest
-        if not patient:
-            self._urgent += 1
-        elif len(self._waiting) < _COMPANY:
+        due = self._begun + _APART
+        if patient and len(self._waiting) < _COMPANY:
             due = max(due, now + _PATIENCE)
         if due < self._due:
             self._due = due
@@ -101,12 +96,10 @@ class GroupCommit:
     def _begin(self) -> None:
         """Hand what waits to the thread, within limits."""
         self._timer = None
-        now = self._loop.time()
-        self._earliest = now + min(_APART, _APART_EACH * self._urgent)
-        self._urgent = 0
+        self._begun = self._loop.time()
         count = self._batch_length()
         batch, self._waiting = self._waiting[:count], self._waiting[count:]
-        self._due = now if self._waiting else float("inf")
+        self._due = self._begun if self._waiting else float("inf")
         self._is_writing = True
         self._batches.put(batch)
 

@@ -73,22 +73,6 @@ async def test_what_nobody_waits_for_goes_along_with_what_somebody_does(bed: Bed
     assert bed.writer.batches[1:] == [["alone"]]
 
 
-async def test_the_more_wait_together_the_longer_the_next_batch_gathers(bed: Bed) -> None:
-    for crowd, apart in (["a", "b", "c", "d", "e", "f"], 0.004), (["g"], 0.001):
-        written = len(bed.writer.batches)
-        begun = asyncio.get_running_loop().time()
-        for name in crowd:
-            bed.submit(name)
-        while len(bed.writer.batches) == written:
-            await asyncio.sleep(0)
-        bed.submit("after " + crowd[0])
-        while len(bed.writer.batches) == written + 1:
-            await asyncio.sleep(0)
-        assert asyncio.get_running_loop().time() - begun >= apart
-        await asyncio.sleep(0.01)
-    await bed.until(9)
-
-
 async def test_one_that_is_refused_harms_no_other(bed: Bed) -> None:
     for name in ("a", "bad", "b"):
         bed.submit(name)
