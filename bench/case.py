@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import shutil
 import tempfile
@@ -48,12 +49,14 @@ def folder() -> Path:
 
 @contextlib.contextmanager
 def place() -> Iterator[Path]:
-    """A `folder` that is gone afterwards."""
+    """A `folder` that is gone when all is over.
+
+    Not sooner: where a file system looks for a new file's place past all that were deleted in the last minutes (ext4
+    without a journal), cleaning up after one run would slow down the next.
+    """
     path = folder()
-    try:
-        yield path
-    finally:
-        shutil.rmtree(path, ignore_errors=True)
+    atexit.register(shutil.rmtree, path, ignore_errors=True)
+    yield path
 
 
 class Meter:

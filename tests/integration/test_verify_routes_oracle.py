@@ -81,7 +81,7 @@ def test_probes_have_routes_of_their_own(tmp_path: Path, more: dict[str, str]) -
 
 
 def test_a_sender_that_changes_with_time(tmp_path: Path) -> None:
-    ttl = 1000
+    ttl = 100_000
     parameters = {
         **BASE,
         "local_recipient_maps": "inline:{{root=x}}",
