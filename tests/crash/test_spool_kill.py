@@ -136,11 +136,11 @@ def test_a_crash_at_every_named_step(tmp_path: Path, step: str, occurrence: int)
 def test_crashes_at_random_moments_on_one_spool_lose_nothing(tmp_path: Path) -> None:
     chance = random.Random(1)
     acknowledged = 0
-    for _ in range(6):
+    for _ in range(3):
         said = crash(tmp_path / "spool", "", 0.6 + chance.random() * 0.5)
         added, _found = asyncio.run(account(tmp_path / "spool", said))
         acknowledged += added
-    assert acknowledged > 500
+    assert acknowledged > 250
 
 
 def test_every_step_of_the_spool_is_named() -> None:
