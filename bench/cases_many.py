@@ -141,7 +141,7 @@ def one_dead_of_ten(system: System, scale: float) -> Figure:
     First all ten are alive (`without`); then the tenth takes connections and says nothing, with 10,000 messages for it
     in the active queue.
     """
-    waiting, probes = scaled(10_000, scale), scaled(500, scale)
+    waiting, probes = scaled(10_000, scale), scaled(1000, scale)
     with place() as here, _live_sinks(9) as sinks, _silent() as dead:
         routes = [f"live{number}.example=smtp:[127.0.0.1]:{sink.port}" for number, sink in enumerate(sinks)]
         maps = ", ".join([*routes, f"dead.example=smtp:[127.0.0.1]:{dead}"])

@@ -28,6 +28,7 @@ from pymta.model.frozen import frozen
 from pymta.model.queue import QueueEntry, QueueId
 from pymta.ports import ContentWriter
 from pymta.runtime.clock import SystemClock
+from pymta.runtime.garbage import seldom_collections
 from pymta.runtime.logging import MailLog
 from pymta.runtime.loop import log_strays, run
 from pymta.runtime.places import SpoolPlaces
@@ -118,7 +119,8 @@ async def _qmgr(instance: Instance, channel: Channel, restarted: bool) -> int:
         if not restarted:
             clear_drafts(mta.places.queue)
         await server.start()
-        drain = await supervisor.serve(mta.wire, mta.put_in_force)
+        with seldom_collections():
+            drain = await supervisor.serve(mta.wire, mta.put_in_force)
         await mta.stop(DRAIN_SECONDS if drain else _ORPHAN_SECONDS)
     except PymtaError as error:
         supervisor.fail(str(error))

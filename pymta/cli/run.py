@@ -25,6 +25,7 @@ from pymta.errors import ConfigError, PymtaError
 from pymta.model.frozen import frozen
 from pymta.pickup.drop import DIRECTORY_MODE
 from pymta.runtime.descriptors import raise_limit
+from pymta.runtime.garbage import seldom_collections
 from pymta.runtime.logging import FileSink, MailLog, Sink, open_sink
 from pymta.runtime.loop import log_strays, loop_factory, run
 from pymta.runtime.places import SpoolPlaces
@@ -203,7 +204,8 @@ async def _serve(prepared: Prepared, ready: Ready) -> int:
         await mta.start()
         ready()
         notify_systemd("READY=1")
-        await stop.wait()
+        with seldom_collections():
+            await stop.wait()
         notify_systemd("STOPPING=1")
     finally:
         await mta.stop()

@@ -106,6 +106,8 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def data_received(self, data: bytes) -> None:
         session = self._session
+        if self._is_closing:
+            return
         if session is None or self._awaits_tls or self._is_shaking_hands:
             self._early += data
             if not self._is_shaking_hands:
@@ -132,6 +134,7 @@ class Connection(aiosmtpd.smtp.SMTP):
         self._is_lost = self._has_eof = self._is_writable = True
         if self._timer:
             self._timer.cancel()
+            self._timer = None
         self._see_eof()
 
     def pause_writing(self) -> None:
@@ -214,10 +217,13 @@ class Connection(aiosmtpd.smtp.SMTP):
 
     def _leave(self) -> None:
         """Nothing more will be done for this client."""
+        session = self._session
         if self._draft:
             self._host.workers.run(self._drop_draft)
-        else:
-            self._host.left(self, self._session.client if self._session else None)
+            return
+        self._host.left(self, session.client if session else None)
+        if session:
+            session.release()
 
     async def _drop_draft(self) -> None:
         draft, self._draft = self._draft, None
@@ -417,18 +423,13 @@ class Connection(aiosmtpd.smtp.SMTP):
         is_working = self._worker is not None and self._is_writable
         if self._is_closing or (not self._is_writable and now >= self._deadline):
             self.wire.abort()
-        elif is_working or now < self._deadline:
+        elif is_working or now < self._deadline or self._session is None:
             later = max(self._deadline, now + 1.0) if is_working else self._deadline
             self._timer = self._loop.call_at(later, self._check_deadline)
         else:
-            self._time_out(now)
-
-    def _time_out(self, now: float) -> None:
-        session = self._session
-        assert session is not None
-        session.time_out()
-        self._timer = self._loop.call_at(now + min(self._settings.smtpd_timeout, 10.0), self._check_deadline)
-        self._proceed(session)
+            self._session.time_out()
+            self._timer = self._loop.call_at(now + min(self._settings.smtpd_timeout, 10.0), self._check_deadline)
+            self._proceed(self._session)
 
 
 _ANSWERS: dict[type[Any], Callable[[Connection, Any, ServerSession], Awaitable[None]]] = {

@@ -35,6 +35,8 @@ class Workers:
         assert task is not None
         while True:
             await work()
+            # It belongs to a connection, which may be over now.
+            del work
             if len(self._idle) >= _KEPT:
                 return
             waiter: asyncio.Future[Work] = loop.create_future()

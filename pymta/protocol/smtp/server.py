@@ -163,6 +163,10 @@ class ServerSession(Questions):
             note_end(self, "lost connection")
             self.close()
 
+    def release(self) -> None:
+        """Nothing more will be asked: with this the session goes when its owner does, not when the collector comes."""
+        del self.message
+
     # What commands call.
 
     @property
