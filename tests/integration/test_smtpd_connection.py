@@ -14,6 +14,7 @@ import pytest
 from pymta.model.access import PERMIT, AccessContext, Effect, EffectKind, Stage, Verdict
 from pymta.model.address import Address
 from pymta.protocol.smtp.server import ServerSession
+from pymta.smtpd.connection import Connection
 from pymta.testing import FakeResolver
 from tests.support.smtpd import Dialogue, MemoryIntake, Rules, running
 
@@ -493,6 +494,24 @@ async def test_closing_finds_connections_at_any_moment_of_their_beginning() -> N
         async with asyncio.timeout(5.0):
             await server.server.close(0.0)
         assert server.server.connection_count == 0
+
+
+async def test_a_session_that_is_over_leaves_nothing_for_the_garbage_collector() -> None:
+    gc.collect()
+    gc.disable()
+    try:
+        async with running() as server:
+            for _ in range(3):
+                talk = await server.talk()
+                await talk.begin()
+                talk.send(b"x\r\n.\r\nQUIT\r\n")
+                assert [(await talk.reply())[:3], (await talk.reply())[:3]] == ["250", "221"]
+                talk.writer.close()
+            await server.until(lambda: not server.server.connection_count)
+            await asyncio.sleep(0.05)
+            assert not [one for one in gc.get_objects() if isinstance(one, (Connection, ServerSession))]
+    finally:
+        gc.enable()
 
 
 async def test_stop_listening_lets_sessions_go_on() -> None:
