@@ -44,6 +44,7 @@ class SmtpDelivery:
         self._retry_in_clear = False
         self._reached_host = False
         self._is_utf8 = False
+        self._is_in_line = False
         self._place = request.nexthop
 
     async def run(self) -> Sequence[DeliveryResult]:
@@ -66,9 +67,12 @@ class SmtpDelivery:
         self._outcomes.more_hosts = True
         try:
             self._hand_over(kept, key, dense, ended)
-        except Exception:
-            # `ended` is called all the same, and who is left gets another session and the error.
+        except Exception as error:
+            self._agent.log.error(f"{self._request.queue_id}: handing over to a kept session: {error!r}")
             kept.abort()
+            # A message that is in line hears of the session's end; for any other nobody else calls it.
+            if not self._is_in_line:
+                ended()
 
     async def _go_on(self, key: PoolKey, dense: bool, done: Done) -> None:
         try:
@@ -325,9 +329,10 @@ class SmtpDelivery:
             agent.release(connection, key, outcomes.started, dense)
             over()
 
-        agent.occupy(connection, key)
         refusal = refusal_of(session.capabilities, self._request, connection.host, is_utf8=self._is_utf8)
+        agent.occupy(connection, key)
         if refusal is None:
+            self._is_in_line = True
             connection.take_turn(Turn(begin, ended))
         else:
             outcomes.fail_message(refusal, connection.host)

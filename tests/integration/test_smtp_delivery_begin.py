@@ -120,3 +120,22 @@ async def test_abandoned_deliveries_leave_no_connection() -> None:
         await asyncio.sleep(0.05)
         assert not connection.is_alive and not agent._occupied
         agent.abandon()
+
+
+async def test_a_bug_of_ours_before_the_message_is_in_line_leaves_it_to_another_session() -> None:
+    async with ScriptedPeer() as peer:
+        agent = _keeping()
+        await _first(agent, _at(peer))
+        calls = []
+
+        def checks(content: Content, queue_id: str) -> Content:
+            calls.append(queue_id)
+            if len(calls) == 1:
+                raise RuntimeError("broken")
+            return content
+
+        agent.checks = checks
+        (result,) = await _begun(agent, _at(peer))
+        assert result.outcome is SENT and peer.sessions == 2
+        assert any(level == "error" and "broken" in line for level, line in agent.log.records)
+        agent.close()
