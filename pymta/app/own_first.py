@@ -55,7 +55,10 @@ class OwnFirst:
             done(answer)
 
         hands.used += 1
-        if self.own.begin(request, content, ended):
-            return True
-        hands.used -= 1
-        return False
+        is_begun = False
+        try:
+            is_begun = self.own.begin(request, content, ended)
+        finally:
+            if not is_begun:
+                hands.used -= 1
+        return is_begun

@@ -66,11 +66,16 @@ async def test_without_a_kept_session_a_delivery_takes_a_hand_as_long_as_it_last
 
 async def test_a_delivery_that_fails_gives_its_hand_back() -> None:
     class Broken(Agent):
+        def begin(self, request: DeliveryRequest, content: Content, done: Callable[[Any], None]) -> bool:
+            raise OSError("broken")
+
         async def deliver(self, request: DeliveryRequest, content: Content) -> Sequence[DeliveryResult]:
             raise OSError("broken")
 
     hands = Hands(1)
     agent = OwnFirst(Broken(kept=False), Agent(), hands)  # type: ignore[arg-type]
+    with pytest.raises(OSError, match="broken"):
+        agent.begin(request("r@example.net"), CONTENT, lambda answer: None)
     with pytest.raises(OSError, match="broken"):
         await agent.deliver(request("r@example.net"), CONTENT)
     assert hands.used == 0
