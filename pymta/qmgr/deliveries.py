@@ -103,7 +103,11 @@ class Deliveries:
         begin = getattr(agent, "begin", None)
         if begin is not None:
             self._work.begun()
-            if begin(request, message.content, partial(self._answered, message, entry, handed)):
+            try:
+                if begin(request, message.content, partial(self._answered, message, entry, handed)):
+                    return
+            except Exception as error:
+                self._answered(message, entry, handed, error)
                 return
             self._work.ended()
         self._work.spawn(self._ask(agent, request, message, entry, handed))

@@ -308,6 +308,19 @@ async def test_an_agent_that_raises_defers_and_is_named(bed: Bed) -> None:
     assert bed.lines("transport smtp failed: RuntimeError")
 
 
+async def test_an_agent_that_raises_at_the_beginning_defers_too(bed: Bed) -> None:
+    def begin(*arguments: object) -> bool:
+        raise RuntimeError("boom")
+
+    bed.agent.begin = begin  # type: ignore[attr-defined]
+    entry = await bed.send("a@good.example", "b@good.example")
+    await bed.quiet()
+    stored = await bed.spool.load(entry.queue_id)
+    assert stored is not None
+    assert [(each.status, each.reason) for each in stored.recipients] == [("4.3.0", "delivery agent failure")] * 2
+    assert bed.lines("transport smtp failed: RuntimeError")
+
+
 @pytest.mark.parametrize("numbers", [[], [0], [0, 0], [1, 7], [0, 2, 9]])
 async def test_a_recipient_without_a_result_is_deferred(bed: Bed, numbers: list[int]) -> None:
     async def answers(request: DeliveryRequest) -> list[DeliveryResult]:
